@@ -1,0 +1,122 @@
+//! What becomes of operations.
+
+use memory::Buffer;
+use srd::PeerError;
+use wire::{PeerId, Tag};
+
+const RECEIVE: u64 = 1 << 31;
+const INDEX: u64 = RECEIVE - 1;
+
+/// Names a posted operation until its completion was polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OpId(u64);
+
+impl OpId {
+    pub(crate) fn send(index: usize, serial: u32) -> Self {
+        Self(u64::from(serial) << 32 | index as u64 & INDEX)
+    }
+
+    pub(crate) fn receive(index: usize, serial: u32) -> Self {
+        Self(u64::from(serial) << 32 | RECEIVE | index as u64 & INDEX)
+    }
+
+    /// A receive that is matched at once and so never waits in a table.
+    pub(crate) fn matched_receive(serial: u32) -> Self {
+        Self(u64::from(serial) << 32 | RECEIVE | INDEX)
+    }
+
+    pub(crate) const fn is_receive(self) -> bool {
+        self.0 & RECEIVE != 0
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        (self.0 & INDEX) as usize
+    }
+
+    pub(crate) const fn serial(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// An operation that is over. Each posted operation completes exactly once, except a send posted
+/// with `complete: false`, which completes only if it fails.
+#[derive(Debug)]
+pub struct Completion {
+    /// The operation.
+    pub op: OpId,
+    /// The context given when it was posted.
+    pub context: u64,
+    /// The other side. `None` for an any-source receive that met no message.
+    pub peer: Option<PeerId>,
+    /// What kind of operation it was, and what it returns.
+    pub event: Event,
+    /// Whether it succeeded.
+    pub result: Result<(), OperationError>,
+}
+
+/// The two kinds of operation.
+#[derive(Debug)]
+pub enum Event {
+    /// A send: on success, the peer has all of the message.
+    Sent,
+    /// A receive.
+    Received {
+        /// The message's tag; `None` if it was untagged or no message was met.
+        tag: Option<Tag>,
+        /// Remote completion data that came with the message.
+        remote_data: Option<u64>,
+        /// Message bytes in `buffer`.
+        length: u64,
+        /// Bytes of the whole message, more than `length` if it was truncated.
+        message_length: u64,
+        /// The buffer the receive was posted with, also after an error.
+        buffer: Buffer,
+    },
+}
+
+/// Why an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// The message was longer than the buffer, which holds its first part.
+    #[error("truncated: the message has {message_length} bytes, post a buffer that holds them")]
+    Truncated {
+        /// Bytes of the whole message.
+        message_length: u64,
+    },
+    /// The operation was cancelled.
+    #[error("cancelled")]
+    Canceled,
+    /// The peer was given up.
+    #[error("peer {0}")]
+    Peer(PeerError),
+    /// The peer cancelled the send that this receive had matched.
+    #[error("the peer cancelled its send")]
+    PeerAborted,
+    /// The peer had no receive posted, and the configured retries are used up.
+    #[error("receiver not ready: the peer has no receive posted")]
+    ReceiverNotReady,
+    /// The message does not fit a datagram and this endpoint does not divide messages.
+    #[error("message too long: a datagram to this peer carries {limit} bytes")]
+    TooLong {
+        /// The most a message to this peer may have, in bytes.
+        limit: usize,
+    },
+}
+
+/// No operation can be posted now: as many as configured wait for completion or to be polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("operation limit reached: poll completions, then post again")]
+pub struct Busy;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operation_ids_give_back_kind_index_and_serial() {
+        let send = OpId::send(77, u32::MAX);
+        assert_eq!((send.is_receive(), send.index(), send.serial()), (false, 77, u32::MAX));
+        let receive = OpId::receive(77, 5);
+        assert_eq!((receive.is_receive(), receive.index(), receive.serial()), (true, 77, 5));
+    }
+}

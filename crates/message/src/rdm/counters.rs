@@ -1,0 +1,29 @@
+//! What happened, in numbers.
+
+/// Counts since the endpoint was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages that met a posted receive when their turn came.
+    pub expected_messages: u64,
+    /// Messages stored because no posted receive accepted them.
+    pub unexpected_messages: u64,
+    /// Datagram parts stored because an earlier message was still missing.
+    pub ahead_parts: u64,
+    /// Messages longer than the buffer they met.
+    pub truncated: u64,
+    /// Datagrams turned away because a store was full.
+    pub not_ready: u64,
+    /// Frames that broke the format or contradicted what was known of their message.
+    pub malformed: u64,
+    /// First frames that had been taken before: the rest of their datagram was turned away, or
+    /// the sender took the datagram back and sent its content in smaller ones.
+    pub repeated: u64,
+    /// Segments of messages that were over (truncated, cancelled).
+    pub late_segments: u64,
+    /// Grants issued for large messages.
+    pub grants: u64,
+    /// Trains that the device placed where they belonged.
+    pub landing_hits: u64,
+    /// Trains that were something else than predicted.
+    pub landing_misses: u64,
+}

@@ -1,0 +1,50 @@
+//! Operations that end before their time.
+
+use srd::PeerError;
+use wire::PeerId;
+
+use super::Rdm;
+use crate::{OpId, OperationError};
+
+impl Rdm {
+    /// Cancels an operation, which then completes with [`OperationError::Canceled`]. Returns
+    /// `false`, and changes nothing, if it is too late: the receive has met a message, or all of
+    /// the message was sent.
+    pub fn cancel(&mut self, op: OpId) -> bool {
+        if !op.is_receive() {
+            return self.cancel_send(op);
+        }
+        let Some(receive) = self.posted.take_op(op) else { return false };
+        let from = receive.from;
+        self.fail_receive(receive, from, None, OperationError::Canceled);
+        true
+    }
+
+    /// A peer is lost: whatever involves it fails, any-source receives stay, and it starts
+    /// anew.
+    pub(super) fn fail_peer(&mut self, peer: PeerId, error: PeerError) {
+        let error = OperationError::Peer(error);
+        self.records.forget(peer);
+        self.fail_sends(peer, error);
+        for op in self.posted.all_directed(peer) {
+            if let Some(receive) = self.posted.take_op(op) {
+                self.fail_receive(receive, Some(peer), None, error);
+            }
+        }
+        let placing = self.placing.iter().filter(|(_, placing)| placing.envelope.peer == peer);
+        let mut placing: Vec<_> = placing.map(|(at, placing)| (placing.envelope.seq, at)).collect();
+        placing.sort_unstable_by(|(one, _), (other, _)| one.distance(*other).cmp(&0));
+        for (_, at) in placing {
+            let placing = self.end_placing(at);
+            self.fail_receive(placing.receive, Some(peer), Some(placing.envelope), error);
+        }
+        for at in self.unexpected.all_from(peer) {
+            let message = self.unexpected.remove(at);
+            self.arrived(peer, message.envelope.seq);
+            self.pool.recycle(message.stored);
+        }
+        self.drop_held(peer);
+        self.peers.reset(peer);
+        self.issue_grants();
+    }
+}

@@ -1,0 +1,321 @@
+//! Datagrams: what goes into the next one, and writing one again.
+
+use bytes::Bytes;
+use slab::Slab;
+use srd::Filled;
+use wire::{Frame, MAX_FRAME_HEAD, PeerId, Token, Train};
+
+use super::{
+    Rdm,
+    peers::Control,
+    placing::Arriving,
+    records::{Content, Part},
+    send::SendOp,
+};
+use crate::numbers::{MAX_DATAGRAM, key, short};
+
+/// Payloads up to this many bytes are copied into the datagram: cheaper than a reference to them.
+const COPY_BYTES: usize = 1024;
+/// Bytes of the head of a frame that has no optional parts.
+const PLAIN_HEAD: usize = 16;
+/// With less room than this nothing is sent: it would not hold the head and some payload.
+const MIN_ROOM: usize = MAX_FRAME_HEAD + 24;
+
+impl Rdm {
+    /// Fills the next datagram for `peer`: frames about messages first, then whatever waits in
+    /// the queue, or a part of a large message; the two take turns.
+    pub(super) fn fill_datagram(
+        &mut self,
+        peer: PeerId,
+        room: usize,
+        train: &mut Train,
+    ) -> Option<Filled> {
+        let room = room.min(MAX_DATAGRAM);
+        if room < MIN_ROOM {
+            return None;
+        }
+        let state = self.peers.peer_mut(peer);
+        state.room = short(room);
+        if let Some(filled) = self.fill_redo(peer, room, train) {
+            return Some(filled);
+        }
+        let active = self.peers.active_mut(peer)?;
+        let turn = active.is_turn_of_queue();
+        if turn || !active.control.is_empty() {
+            let bundle = self.fill_bundle(peer, room, train);
+            if bundle.is_some() {
+                return bundle;
+            }
+        }
+        let active = self.peers.active_mut(peer)?;
+        let filled = match (turn, active.queue.front(), active.ready.front()) {
+            (true, Some(at), _) => self.fill_start(peer, at, room, train),
+            (_, _, Some(&(_, op))) => self.fill_segment(peer, op as usize, room, train),
+            (_, _, None) => {
+                active.announced = false;
+                self.peers.settle(peer);
+                return None;
+            }
+        };
+        Some(filled)
+    }
+
+    /// Whether the next datagram is part of a large message.
+    pub(super) fn next_is_part(&self, peer: PeerId) -> bool {
+        let Some(state) = self.peers.peer(peer) else { return false };
+        let Some(active) = state.active() else { return false };
+        if !active.control.is_empty() || !active.redo.is_empty() {
+            return false;
+        }
+        match active.queue.front() {
+            Some(at) if active.is_turn_of_queue() => {
+                message_len(&self.sends[at]) > usize::from(state.room)
+            }
+            _ => !active.ready.is_empty(),
+        }
+    }
+
+    fn fill_bundle(&mut self, peer: PeerId, room: usize, train: &mut Train) -> Option<Filled> {
+        let mut parts = self.records.parts();
+        let left = self.fill_control(peer, room, train.heads(), &mut parts);
+        let frames = parts.len();
+        let tail = self.fill_messages(peer, left, train.heads(), &mut parts);
+        if parts.is_empty() {
+            self.records.recycle(parts);
+            return None;
+        }
+        let has_messages = parts.len() > frames;
+        let content = Content::Bundle { parts, tail: tail.is_some() };
+        let run = if has_messages { 0 } else { self.peers.activate(peer).run };
+        let filled = self.filled(peer, content, tail.unwrap_or_default(), run);
+        // Frames about messages are nobody's end: their acknowledgement is not urgent.
+        Some(Filled { solicit: filled.solicit && has_messages, ..filled })
+    }
+
+    /// Writes frames about messages; returns the room that is left.
+    fn fill_control(
+        &mut self,
+        peer: PeerId,
+        room: usize,
+        heads: &mut Vec<u8>,
+        parts: &mut Vec<Part>,
+    ) -> usize {
+        let mut left = room;
+        let Some(active) = self.peers.active_mut(peer) else { return left };
+        while left >= PLAIN_HEAD
+            && let Some(control) = active.control.pop_front()
+        {
+            let part = match control {
+                Control::Grant(seq) => {
+                    let Some(&Arriving::Placing(at)) = self.arriving.get(&(peer, seq)) else {
+                        continue;
+                    };
+                    let placing = &mut self.placing[at];
+                    placing.grant_queued = false;
+                    Part::Grant(seq, placing.authorised as u64)
+                }
+                Control::Stop(seq) => Part::Stop(seq),
+                Control::Abort(seq) => Part::Abort(seq),
+            };
+            part_frame(part, &self.sends).emit(heads);
+            parts.push(part);
+            left -= PLAIN_HEAD;
+        }
+        left
+    }
+
+    /// Writes messages from the queue while they fit. Returns the last one's payload if it is
+    /// long and nothing fits after it: then it need not be copied.
+    fn fill_messages(
+        &mut self,
+        peer: PeerId,
+        mut left: usize,
+        heads: &mut Vec<u8>,
+        parts: &mut Vec<Part>,
+    ) -> Option<Bytes> {
+        let state = self.peers.peer_mut(peer);
+        while let Some(at) = state.active()?.queue.front() {
+            let length = message_len(&self.sends[at]);
+            if length > left {
+                return None;
+            }
+            left -= length;
+            let seq = state.next_send;
+            state.next_send = seq.next();
+            let active = state.active_mut()?;
+            active.queue.remove(&mut self.sends, 0, at);
+            let send = &mut self.sends[at];
+            send.begin(seq);
+            send.sent = send.data.len();
+            send.limit = send.sent;
+            send.in_flight = 1;
+            active.queued_bytes -= send.sent as u64;
+            let part = Part::Message(key(at));
+            parts.push(part);
+            part_frame(part, &self.sends).emit(heads);
+            let data = &self.sends[at].data;
+            if data.len() > COPY_BYTES
+                && active.queue.front().is_none_or(|next| message_len(&self.sends[next]) > left)
+            {
+                return Some(data.clone());
+            }
+            heads.extend_from_slice(data);
+        }
+        None
+    }
+
+    fn fill_start(&mut self, peer: PeerId, at: usize, room: usize, train: &mut Train) -> Filled {
+        let state = self.peers.peer_mut(peer);
+        let seq = state.next_send;
+        state.next_send = seq.next();
+        let active = self.peers.activate(peer);
+        active.queue.remove(&mut self.sends, 0, at);
+        active.run = 0;
+        let send = &mut self.sends[at];
+        let total = send.data.len();
+        let length = total.min(room - MAX_FRAME_HEAD);
+        send.begin(seq);
+        send.sent = length;
+        send.limit = if total <= self.config.eager_bytes {
+            total
+        } else {
+            // Whole datagrams only, so that no short one interrupts a train.
+            let segments = self.config.unscheduled_bytes.saturating_sub(length);
+            let segments = segments - segments % (room - PLAIN_HEAD);
+            total.min(length + segments)
+        };
+        send.unscheduled = u32::try_from(send.limit).unwrap_or(u32::MAX);
+        send.limit = send.unscheduled as usize;
+        send.in_flight = 1;
+        active.queued_bytes -= length as u64;
+        self.open.insert((peer, seq), at);
+        if send.sent < send.limit {
+            active.make_ready(seq, key(at));
+        } else if send.waits_for_grant() {
+            active.waiting += 1;
+        }
+        let length = short(length);
+        start_frame(send, length).emit(train.heads());
+        let tail = send.data.slice(..usize::from(length));
+        self.filled(peer, Content::Start { op: key(at), length }, tail, 0)
+    }
+
+    fn fill_segment(&mut self, peer: PeerId, at: usize, room: usize, train: &mut Train) -> Filled {
+        let active = self.peers.activate(peer);
+        let send = &mut self.sends[at];
+        let offset = send.sent;
+        let length = (send.limit - offset).min(room - PLAIN_HEAD);
+        send.sent += length;
+        send.in_flight += 1;
+        active.queued_bytes -= length as u64;
+        let run = active.run.saturating_add(1);
+        if send.sent == send.limit {
+            active.ready.pop_front();
+            if send.waits_for_grant() {
+                active.waiting += 1;
+            }
+        }
+        let tail = send.data.slice(offset..send.sent);
+        let length = short(length);
+        segment_frame(send, offset, length).emit(train.heads());
+        self.filled(peer, Content::Segment { op: key(at), offset, length }, tail, run)
+    }
+
+    /// Enters a datagram that was filled. `run`: datagrams of large messages in a row.
+    pub(super) fn filled(
+        &mut self,
+        peer: PeerId,
+        content: Content,
+        tail: Bytes,
+        run: u32,
+    ) -> Filled {
+        let ends_message = match content {
+            Content::Start { op, .. } | Content::Segment { op, .. } => {
+                self.sends[op as usize].is_sent()
+            }
+            Content::Bundle { .. } => false,
+        };
+        let ends_train = matches!(content, Content::Start { .. });
+        let token = self.records.insert(peer, content);
+        let active = self.peers.activate(peer);
+        active.in_flight += 1;
+        active.run = run;
+        active.announced = active.has_work();
+        Filled { token, tail, solicit: ends_message || !active.has_work(), ends_train }
+    }
+
+    /// Writes a datagram again. Parts of a message that was given up become nothing.
+    pub(super) fn refill_datagram(&self, token: Token, train: &mut Train) -> Bytes {
+        let heads = train.heads();
+        match &self.records.get(token).content {
+            &Content::Start { op, length } => {
+                let send = &self.sends[op as usize];
+                if !send.is_wanted() {
+                    return Bytes::new();
+                }
+                start_frame(send, length).emit(heads);
+                send.data.slice(..usize::from(length))
+            }
+            &Content::Segment { op, offset, length } => {
+                let send = &self.sends[op as usize];
+                if !send.is_wanted() {
+                    return Bytes::new();
+                }
+                segment_frame(send, offset, length).emit(heads);
+                send.data.slice(offset..offset + usize::from(length))
+            }
+            Content::Bundle { parts, tail } => self.refill_bundle(parts, *tail, heads),
+        }
+    }
+
+    fn refill_bundle(&self, parts: &[Part], tail: bool, heads: &mut Vec<u8>) -> Bytes {
+        for (at, &part) in parts.iter().enumerate() {
+            part_frame(part, &self.sends).emit(heads);
+            if let Part::Message(op) = part {
+                let data = &self.sends[op as usize].data;
+                if tail && at + 1 == parts.len() {
+                    return data.clone();
+                }
+                heads.extend_from_slice(data);
+            }
+        }
+        Bytes::new()
+    }
+}
+
+/// Bytes of a message that is sent whole, its head included.
+pub(super) fn message_len(send: &SendOp) -> usize {
+    PLAIN_HEAD + if send.remote_data.is_some() { 8 } else { 0 } + send.data.len()
+}
+
+fn part_frame(part: Part, sends: &Slab<SendOp>) -> Frame {
+    match part {
+        Part::Message(op) => {
+            let send = &sends[op as usize];
+            Frame::Message {
+                seq: send.seq,
+                tag: send.tag,
+                data: send.remote_data,
+                length: short(send.data.len()),
+            }
+        }
+        Part::Grant(seq, up_to) => Frame::Grant { seq, up_to },
+        Part::Stop(seq) => Frame::Stop { seq },
+        Part::Abort(seq) => Frame::Abort { seq },
+    }
+}
+
+pub(super) fn start_frame(send: &SendOp, length: u16) -> Frame {
+    Frame::Start {
+        seq: send.seq,
+        tag: send.tag,
+        data: send.remote_data,
+        total: send.data.len() as u64,
+        unscheduled: send.unscheduled,
+        length,
+    }
+}
+
+pub(super) fn segment_frame(send: &SendOp, offset: usize, length: u16) -> Frame {
+    Frame::Segment { seq: send.seq, offset: offset as u64, length }
+}

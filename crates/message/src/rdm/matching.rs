@@ -1,0 +1,269 @@
+//! Posted receives and which of them a message meets: the oldest that accepts its source and
+//! tag. Tagged and untagged messages never meet each other's receives.
+
+use std::collections::hash_map::Entry;
+
+use memory::Buffer;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use wire::{PeerId, Tag};
+
+use crate::{
+    OpId,
+    chain::{Chain, Link, Linked},
+};
+
+/// Which messages a receive accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagMatch {
+    /// Untagged messages.
+    Untagged,
+    /// Tagged messages whose tag equals `tag` in the bits not set in `ignore`.
+    Tagged {
+        /// The wanted tag.
+        tag: Tag,
+        /// Bits of the tag that may differ.
+        ignore: u64,
+    },
+}
+
+impl TagMatch {
+    /// Whether a message with `tag` is accepted.
+    pub const fn accepts(self, tag: Option<Tag>) -> bool {
+        match (self, tag) {
+            (Self::Untagged, None) => true,
+            (Self::Tagged { tag: wanted, ignore }, Some(tag)) => tag.matches(wanted, ignore),
+            _ => false,
+        }
+    }
+
+    /// The only tag accepted, if there is just one. Untagged counts as one.
+    pub(super) const fn exact(self) -> Option<Tag> {
+        match self {
+            Self::Untagged => Some(Tag(0)),
+            Self::Tagged { tag, ignore: 0 } => Some(tag),
+            Self::Tagged { .. } => None,
+        }
+    }
+}
+
+/// What a receive brings along.
+#[derive(Debug)]
+pub(super) struct Receive {
+    pub(super) op: OpId,
+    pub(super) context: u64,
+    pub(super) from: Option<PeerId>,
+    pub(super) tag: TagMatch,
+    pub(super) buffer: Buffer,
+}
+
+#[derive(Debug)]
+struct Posted {
+    receive: Receive,
+    /// Rises with every receive posted.
+    order: u64,
+    link: Link,
+}
+
+impl Linked for Posted {
+    fn link(&self, _lane: usize) -> &Link {
+        &self.link
+    }
+
+    fn link_mut(&mut self, _lane: usize) -> &mut Link {
+        &mut self.link
+    }
+}
+
+/// The receives of one match space. Those for one tag are found by hash; those with ignored
+/// bits are searched.
+#[derive(Debug, Default)]
+struct Space {
+    exact: FxHashMap<(Option<PeerId>, Tag), Chain>,
+    exact_any_source: usize,
+    masked: Chain,
+}
+
+/// All posted receives.
+#[derive(Debug, Default)]
+pub(super) struct PostedReceives {
+    entries: Slab<Posted>,
+    tagged: Space,
+    untagged: Space,
+    posted: u64,
+}
+
+impl PostedReceives {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Adds a receive, the youngest. Returns its operation's name.
+    pub(super) fn insert(&mut self, mut receive: Receive) -> OpId {
+        let entry = self.entries.vacant_entry();
+        let at = entry.key();
+        receive.op = OpId::receive(at, receive.op.serial());
+        let (op, from, tag) = (receive.op, receive.from, receive.tag);
+        entry.insert(Posted { receive, order: self.posted, link: Link::default() });
+        self.posted += 1;
+        let space = match tag {
+            TagMatch::Untagged => &mut self.untagged,
+            TagMatch::Tagged { .. } => &mut self.tagged,
+        };
+        let chain = match tag.exact() {
+            Some(tag) => {
+                space.exact_any_source += usize::from(from.is_none());
+                space.exact.entry((from, tag)).or_default()
+            }
+            None => &mut space.masked,
+        };
+        chain.push_back(&mut self.entries, 0, at);
+        op
+    }
+
+    /// Removes the receive that a message from `peer` meets.
+    pub(super) fn take(&mut self, peer: PeerId, tag: Option<Tag>) -> Option<Receive> {
+        let (space, exact) = match tag {
+            Some(tag) => (&mut self.tagged, tag),
+            None => (&mut self.untagged, Tag(0)),
+        };
+        if space.exact_any_source > 0 || !space.masked.is_empty() {
+            let at = self.find(peer, tag)?;
+            return Some(self.remove(at));
+        }
+        // Only directed receives for one tag: the one search by hash finds and removes.
+        let Entry::Occupied(mut chain) = space.exact.entry((Some(peer), exact)) else {
+            return None;
+        };
+        let at = chain.get().front()?;
+        chain.get_mut().remove(&mut self.entries, 0, at);
+        if chain.get().is_empty() {
+            chain.remove();
+        }
+        Some(self.entries.remove(at).receive)
+    }
+
+    /// Removes a receive by its operation's name, if it has met no message.
+    pub(super) fn take_op(&mut self, op: OpId) -> Option<Receive> {
+        (self.entries.get(op.index())?.receive.op == op).then(|| self.remove(op.index()))
+    }
+
+    /// Names the receives directed at `peer`, oldest first.
+    pub(super) fn all_directed(&self, peer: PeerId) -> Vec<OpId> {
+        let directed = self.entries.iter().filter(|(_, posted)| posted.receive.from == Some(peer));
+        let mut found: Vec<_> = directed.map(|(_, posted)| posted).collect();
+        found.sort_unstable_by_key(|posted| posted.order);
+        found.into_iter().map(|posted| posted.receive.op).collect()
+    }
+
+    fn find(&self, peer: PeerId, tag: Option<Tag>) -> Option<usize> {
+        let (space, exact) = match tag {
+            Some(tag) => (&self.tagged, tag),
+            None => (&self.untagged, Tag(0)),
+        };
+        let front = |from| space.exact.get(&(from, exact)).and_then(Chain::front);
+        let directed = front(Some(peer));
+        let any_source = if space.exact_any_source > 0 { front(None) } else { None };
+        let order = |at: usize| self.entries[at].order;
+        let oldest = match (directed, any_source) {
+            (Some(one), Some(other)) => Some(if order(one) < order(other) { one } else { other }),
+            (one, other) => one.or(other),
+        };
+        if space.masked.is_empty() {
+            return oldest;
+        }
+        let before = oldest.map_or(u64::MAX, order);
+        let masked =
+            space.masked.iter(&self.entries, 0).take_while(|&at| order(at) < before).find(|&at| {
+                let receive = &self.entries[at].receive;
+                receive.from.is_none_or(|from| from == peer) && receive.tag.accepts(tag)
+            });
+        masked.or(oldest)
+    }
+
+    fn remove(&mut self, at: usize) -> Receive {
+        let Receive { from, tag, .. } = self.entries[at].receive;
+        let space = match tag {
+            TagMatch::Untagged => &mut self.untagged,
+            TagMatch::Tagged { .. } => &mut self.tagged,
+        };
+        match tag.exact() {
+            Some(tag) => {
+                space.exact_any_source -= usize::from(from.is_none());
+                if let Some(chain) = space.exact.get_mut(&(from, tag)) {
+                    chain.remove(&mut self.entries, 0, at);
+                    if chain.is_empty() {
+                        space.exact.remove(&(from, tag));
+                    }
+                }
+            }
+            None => space.masked.remove(&mut self.entries, 0, at),
+        }
+        self.entries.remove(at).receive
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receive(serial: u32, from: Option<PeerId>, tag: TagMatch) -> Receive {
+        let op = OpId::matched_receive(serial);
+        Receive { op, context: u64::from(serial), from, tag, buffer: Buffer::default() }
+    }
+
+    fn tagged(tag: u64, ignore: u64) -> TagMatch {
+        TagMatch::Tagged { tag: Tag(tag), ignore }
+    }
+
+    const A: PeerId = PeerId(0);
+    const B: PeerId = PeerId(7);
+
+    #[test]
+    fn oldest_accepting_receive_wins_whatever_list_it_is_in() {
+        let kinds = [
+            (Some(A), tagged(5, 0)),
+            (None, tagged(5, 0)),
+            (None, tagged(4, 1)),
+            (Some(A), tagged(0, u64::MAX)),
+        ];
+        for first in 0..kinds.len() {
+            let mut posted = PostedReceives::default();
+            let order: Vec<_> = (0..kinds.len()).map(|i| (first + i) % kinds.len()).collect();
+            for (serial, &kind) in order.iter().enumerate() {
+                let (from, tag) = kinds[kind];
+                posted.insert(receive(u32::try_from(serial).unwrap(), from, tag));
+            }
+            for serial in 0..kinds.len() {
+                assert_eq!(posted.take(A, Some(Tag(5))).unwrap().context, serial as u64);
+            }
+            assert!(posted.take(A, Some(Tag(5))).is_none());
+            assert!(posted.tagged.exact.is_empty());
+        }
+    }
+
+    #[test]
+    fn other_sources_tags_and_spaces_do_not_match() {
+        let mut posted = PostedReceives::default();
+        posted.insert(receive(0, Some(A), tagged(5, 0)));
+        posted.insert(receive(1, Some(A), tagged(8, 3)));
+        posted.insert(receive(2, None, TagMatch::Untagged));
+        assert!(posted.take(B, Some(Tag(5))).is_none());
+        assert!(posted.take(A, Some(Tag(12))).is_none());
+        assert!(posted.take(B, Some(Tag(0))).is_none());
+        assert_eq!(posted.take(B, None).unwrap().context, 2);
+        assert_eq!(posted.take(A, Some(Tag(11))).unwrap().context, 1);
+    }
+
+    #[test]
+    fn name_of_a_receive_that_is_gone_finds_nothing_though_its_place_is_taken() {
+        let mut posted = PostedReceives::default();
+        let gone = posted.insert(receive(0, None, TagMatch::Untagged));
+        assert!(posted.take(A, None).is_some());
+        let other = posted.insert(receive(1, None, TagMatch::Untagged));
+        assert_eq!(gone.index(), other.index());
+        assert!(posted.take_op(gone).is_none());
+        assert!(posted.take_op(other).is_some());
+        assert_eq!(posted.len(), 0);
+    }
+}

@@ -1,0 +1,209 @@
+//! Reliable messages of any size, in each sender's order: the upper layer of an RDM endpoint.
+//!
+//! One file per concern: `send` and `fill` make datagrams, `receive` takes them apart, `order`
+//! holds what is ahead of its turn, `matching` and `unexpected` bring messages and receives
+//! together, `placing`, `grants` and `landing` get large messages into their buffers.
+
+mod config;
+mod counters;
+mod failure;
+mod fill;
+mod grants;
+mod landing;
+mod matching;
+mod order;
+mod peers;
+mod placing;
+mod ranges;
+mod receive;
+mod reclaim;
+mod records;
+mod send;
+mod stored;
+mod unexpected;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use srd::{Delivery, Filled, PeerError, Upper};
+use wire::{MessageSeq, PeerId, Time, Token, Train};
+
+pub use self::{
+    config::Config,
+    counters::Counters,
+    landing::{Landed, LandingOffer},
+    matching::TagMatch,
+    receive::{PeekInfo, ReceiveRequest},
+    send::SendRequest,
+};
+use self::{
+    grants::Grants,
+    landing::Landing,
+    matching::PostedReceives,
+    peers::Peers,
+    placing::{Arriving, Placing},
+    records::Records,
+    send::SendOp,
+    stored::Pool,
+    unexpected::UnexpectedStore,
+};
+use crate::Completion;
+
+/// Messages over reliable datagrams.
+///
+/// Commands post and cancel operations; the transport calls the methods of [`Upper`]; after each
+/// of either, [`Rdm::poll_wake`] and [`Rdm::poll_completion`] are drained. [`Upper::fill`] wants
+/// room for 64 bytes at least.
+///
+/// ```
+/// use memory::Buffer;
+/// use elastane_message::{Config, Rdm, ReceiveRequest, SendRequest, TagMatch};
+/// use srd::{Delivery, Upper};
+/// use wire::{PeerId, Time, Train};
+///
+/// let (mut here, mut there) = (Rdm::new(Config::default()), Rdm::new(Config::default()));
+/// let peer = PeerId(0);
+/// let data = bytes::Bytes::from_static(b"hello");
+/// here.post_send(peer, SendRequest { data, complete: true, ..SendRequest::default() })?;
+/// let mut train = Train::default();
+/// assert_eq!(here.poll_wake(), Some(peer));
+/// let filled = here.fill(Time::ZERO, peer, 8_900, &mut train).expect("a message waits");
+/// train.close(filled.tail);
+///
+/// let (head, tail) = train.datagrams().next().expect("one datagram");
+/// let datagram = [head, tail].concat();
+/// assert_eq!(there.deliver(Time::ZERO, peer, &datagram, 0), Delivery::Accepted);
+/// here.acked(Time::ZERO, peer, filled.token);
+/// assert!(here.poll_completion().is_some());
+///
+/// let buffer = Buffer::zeroed(5);
+/// there
+///     .post_receive(ReceiveRequest { buffer, from: None, tag: TagMatch::Untagged, context: 0 })
+///     .map_err(|(busy, _)| busy)?;
+/// assert!(there.poll_completion().is_some_and(|received| received.result.is_ok()));
+/// # Ok::<(), elastane_message::Busy>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Rdm {
+    config: Config,
+    peers: Peers,
+    sends: Slab<SendOp>,
+    /// Large sends that have begun and are not sent entirely.
+    open: FxHashMap<(PeerId, MessageSeq), usize>,
+    records: Records,
+    posted: PostedReceives,
+    unexpected: UnexpectedStore,
+    placing: Slab<Placing>,
+    arriving: FxHashMap<(PeerId, MessageSeq), Arriving>,
+    grants: Grants,
+    landing: Landing,
+    pool: Pool,
+    /// Bytes held of messages ahead of their turn.
+    ahead: usize,
+    completions: VecDeque<Completion>,
+    serial: u32,
+    counters: Counters,
+}
+
+impl Rdm {
+    /// An endpoint's message layer, which knows no peer yet.
+    pub fn new(config: Config) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// The next completion.
+    pub fn poll_completion(&mut self) -> Option<Completion> {
+        self.completions.pop_front()
+    }
+
+    /// A peer for which [`Upper::fill`] has something again. Each is reported once until it had
+    /// nothing.
+    pub fn poll_wake(&mut self) -> Option<PeerId> {
+        self.peers.poll_wake()
+    }
+
+    /// Message bytes for `peer` that were posted and not yet put into a datagram.
+    pub fn queued_bytes(&self, peer: PeerId) -> u64 {
+        self.peers.active(peer).map_or(0, |active| active.queued_bytes)
+    }
+
+    /// Whether nothing is queued for `peer`, in flight to it, or on its way from it.
+    pub fn idle(&self, peer: PeerId) -> bool {
+        self.peers.active(peer).is_none()
+    }
+
+    /// Sends that are not complete.
+    pub fn sends_outstanding(&self) -> usize {
+        self.sends.len()
+    }
+
+    /// Operations that are not complete, and cancelled sends of which datagrams are in flight.
+    pub fn outstanding(&self) -> usize {
+        self.sends.len() + self.posted.len() + self.placing.len()
+    }
+
+    /// Bytes stored for messages that have no receive, or are ahead of their turn. Each message
+    /// counts with an allowance beside its payload.
+    pub fn stored_bytes(&self) -> usize {
+        self.unexpected.charge() + self.ahead
+    }
+
+    /// What happened since the endpoint was made.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+}
+
+impl Upper for Rdm {
+    fn fill(&mut self, _now: Time, peer: PeerId, room: usize, train: &mut Train) -> Option<Filled> {
+        self.fill_datagram(peer, room, train)
+    }
+
+    fn next_is_bulk(&self, peer: PeerId) -> bool {
+        self.next_is_part(peer)
+    }
+
+    fn refill(&mut self, _peer: PeerId, token: Token, train: &mut Train) -> Bytes {
+        self.refill_datagram(token, train)
+    }
+
+    fn acked(&mut self, _now: Time, peer: PeerId, token: Token) {
+        self.datagram_acked(peer, token);
+    }
+
+    fn refused(&mut self, _now: Time, peer: PeerId, token: Token) {
+        self.datagram_refused(peer, token);
+    }
+
+    fn reclaim(&mut self, _now: Time, peer: PeerId, token: Token) {
+        self.datagram_reclaimed(peer, token);
+    }
+
+    fn deliver(&mut self, _now: Time, peer: PeerId, head: &[u8], landed: usize) -> Delivery {
+        self.landing.assert_returned();
+        if landed == 0 {
+            self.datagram_arrived(peer, head)
+        } else {
+            self.landed_arrived(peer, head, landed)
+        }
+    }
+
+    fn peer_failed(&mut self, _now: Time, peer: PeerId, error: PeerError) {
+        self.landing.assert_returned();
+        self.fail_peer(peer, error);
+    }
+
+    fn is_owed(&self, peer: PeerId) -> bool {
+        // What was begun or held must go on; if it does not, its sender may be gone.
+        self.peers.active(peer).is_some_and(|active| {
+            active.arriving > 0 || active.waiting > 0 || !active.held.is_empty()
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! Datagrams that arrive, and receives that are posted.
+
+use memory::Buffer;
+use srd::Delivery;
+use wire::{Frame, FrameIter, MessageSeq, PeerId, Tag};
+
+use super::{
+    Rdm,
+    matching::{Receive, TagMatch},
+    placing::Arriving,
+    unexpected::Envelope,
+};
+use crate::{Busy, OpId, OperationError};
+
+/// A receive to post.
+#[derive(Debug)]
+pub struct ReceiveRequest {
+    /// Where the message goes. Its length is the room for the message.
+    pub buffer: Buffer,
+    /// Whose messages are accepted; `None` for anybody's.
+    pub from: Option<PeerId>,
+    /// Which of their messages are accepted.
+    pub tag: TagMatch,
+    /// Comes back in the completion.
+    pub context: u64,
+}
+
+/// What is known of a message that waits for a receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeekInfo {
+    /// Its sender.
+    pub peer: PeerId,
+    /// Its tag; `None` if it is untagged.
+    pub tag: Option<Tag>,
+    /// Remote completion data that comes with it.
+    pub remote_data: Option<u64>,
+    /// Bytes of the whole message, whether or not they are all here.
+    pub length: u64,
+}
+
+impl Rdm {
+    /// Posts a receive. It meets the oldest stored message it accepts, else the first to arrive.
+    ///
+    /// # Errors
+    /// [`Busy`] at the operation limit, with the buffer.
+    pub fn post_receive(&mut self, request: ReceiveRequest) -> Result<OpId, (Busy, Buffer)> {
+        let ReceiveRequest { buffer, from, tag, context } = request;
+        let receives = self.posted.len() + self.placing.len() + self.completions.len();
+        if receives >= self.config.max_operations {
+            return Err((Busy, buffer));
+        }
+        let op = OpId::matched_receive(self.next_serial());
+        let receive = Receive { op, context, from, tag, buffer };
+        let Some(at) = self.unexpected.find(from, tag) else {
+            return Ok(self.posted.insert(receive));
+        };
+        let message = self.unexpected.remove(at);
+        let Envelope { peer, seq, .. } = message.envelope;
+        self.arrived(peer, seq);
+        self.receive_stored(receive, message.envelope, message.stored);
+        self.peers.settle(peer);
+        Ok(op)
+    }
+
+    /// The oldest stored message that a receive would meet. It stays stored.
+    pub fn peek(&self, from: Option<PeerId>, tag: TagMatch) -> Option<PeekInfo> {
+        let envelope = self.unexpected.get(self.unexpected.find(from, tag)?).envelope;
+        Some(PeekInfo {
+            peer: envelope.peer,
+            tag: envelope.tag,
+            remote_data: envelope.remote_data,
+            length: envelope.total,
+        })
+    }
+
+    /// A datagram arrived. If one of its frames has no room the datagram comes again, and what
+    /// was taken of it is recognised: messages by their number, the other frames say the same
+    /// twice. So a frame about a message gets through even when messages do not, and neither
+    /// side can wait for the other's stores.
+    pub(super) fn datagram_arrived(&mut self, peer: PeerId, datagram: &[u8]) -> Delivery {
+        let mut delivery = Delivery::Accepted;
+        for item in FrameIter::new(datagram) {
+            let Ok((frame, payload)) = item else {
+                self.counters.malformed += 1;
+                break;
+            };
+            let outcome = match frame {
+                Frame::Grant { seq, up_to } => {
+                    self.granted(peer, seq, up_to);
+                    Delivery::Accepted
+                }
+                Frame::Stop { seq } => {
+                    self.stopped(peer, seq);
+                    Delivery::Accepted
+                }
+                Frame::Abort { seq } => self.aborted(peer, seq),
+                Frame::Message { .. } | Frame::Start { .. } | Frame::Segment { .. }
+                    if delivery == Delivery::NotReady =>
+                {
+                    Delivery::NotReady
+                }
+                Frame::Message { seq, tag, data: remote_data, length } => {
+                    let total = u64::from(length);
+                    let envelope =
+                        Envelope { peer, seq, tag, remote_data, total, unscheduled: total };
+                    self.first_arrived(envelope, payload)
+                }
+                Frame::Start { seq, tag, data: remote_data, total, unscheduled, .. } => {
+                    let unscheduled = u64::from(unscheduled);
+                    let envelope = Envelope { peer, seq, tag, remote_data, total, unscheduled };
+                    self.first_arrived(envelope, payload)
+                }
+                Frame::Segment { seq, offset, .. } => {
+                    self.segment_arrived(peer, seq, offset, payload)
+                }
+            };
+            if outcome == Delivery::NotReady {
+                delivery = Delivery::NotReady;
+            }
+        }
+        self.counters.not_ready += u64::from(delivery == Delivery::NotReady);
+        self.peers.settle(peer);
+        delivery
+    }
+
+    /// The sender gave a message up.
+    fn aborted(&mut self, peer: PeerId, seq: MessageSeq) -> Delivery {
+        match self.arriving.get(&(peer, seq)) {
+            Some(&Arriving::Placing(at)) => {
+                let placing = self.end_placing(at);
+                let error = OperationError::PeerAborted;
+                self.fail_receive(placing.receive, Some(peer), Some(placing.envelope), error);
+                self.issue_grants();
+                Delivery::Accepted
+            }
+            Some(&Arriving::Unexpected(at)) => {
+                self.arrived(peer, seq);
+                let message = self.unexpected.remove(at);
+                self.pool.recycle(message.stored);
+                Delivery::Accepted
+            }
+            None => self.skip(peer, seq),
+        }
+    }
+}

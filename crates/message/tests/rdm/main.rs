@@ -1,0 +1,10 @@
+//! The RDM message layer over a model network: reliable, unordered, at most once.
+
+mod exhaustion;
+mod failure;
+mod landing;
+mod large;
+mod matching;
+mod model;
+mod network;
+mod sharing;
