@@ -1,0 +1,58 @@
+//! How an endpoint is opened, and why one does not open.
+
+use std::{net::SocketAddr, time::Duration};
+
+use io::{OpenError, UdpOptions};
+
+/// Settings of an endpoint. Each field's default suits Ethernet within one site.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen. Port 0 lets the kernel choose.
+    pub listen: SocketAddr,
+    /// The transport's settings.
+    pub transport: srd::Config,
+    /// The message layer's settings.
+    pub messages: message::Config,
+    /// The device's settings.
+    pub device: UdpOptions,
+    /// How long a waiting call spins before it sleeps.
+    pub spin: Duration,
+}
+
+impl Options {
+    /// The defaults, listening at `listen`.
+    pub fn listen(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            transport: srd::Config::default(),
+            messages: message::Config::default(),
+            device: UdpOptions::default(),
+            spin: Duration::from_micros(50),
+        }
+    }
+}
+
+/// What an endpoint cannot go on after.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The device did not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The operating system refused something that cannot be done without.
+    #[error("the network device failed: {0}")]
+    Device(#[from] std::io::Error),
+    /// No more peers can be known.
+    #[error(transparent)]
+    TooManyPeers(#[from] srd::TooManyPeers),
+    /// The operating system gave no random number for the incarnation.
+    #[error("no random number for the endpoint's incarnation: {0}")]
+    NoRandomness(getrandom::Error),
+    /// The time given to a close passed before everything sent was acknowledged.
+    #[error("closed after {waited:?} with {operations} operations not acknowledged by their peers")]
+    Unfinished {
+        /// How long was waited.
+        waited: Duration,
+        /// Operations that were not complete.
+        operations: usize,
+    },
+}

@@ -1,0 +1,283 @@
+//! The full endpoint: reliable messages of any size, in order.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use io::{PacketIo, UdpDevice};
+use memory::Buffer;
+use message::{
+    Busy, Completion, Landed, LandingOffer, OpId, PeekInfo, Rdm, ReceiveRequest, SendRequest,
+    TagMatch,
+};
+use wire::{PeerId, Tag};
+
+use crate::{
+    Clock, Error, Options,
+    engine::{Engine, Layer},
+};
+
+impl Layer for Rdm {
+    fn poll_wake(&mut self) -> Option<PeerId> {
+        Self::poll_wake(self)
+    }
+
+    fn queued_bytes(&self, peer: PeerId) -> u64 {
+        Self::queued_bytes(self, peer)
+    }
+
+    fn sends_outstanding(&self) -> usize {
+        Self::sends_outstanding(self)
+    }
+
+    fn offer_landing(&mut self) -> Option<LandingOffer> {
+        Self::offer_landing(self)
+    }
+
+    fn return_landing(&mut self, offer: LandingOffer) {
+        Self::return_landing(self, offer);
+    }
+
+    fn prepare_landed(
+        &mut self,
+        offer: LandingOffer,
+        heads: &[u8],
+        count: usize,
+        last_body: usize,
+        source: Option<u32>,
+    ) -> Landed {
+        Self::prepare_landed(self, offer, heads, count, last_body, source)
+    }
+}
+
+/// A reliable, connectionless endpoint (`FI_EP_RDM`): tagged and untagged messages of any size,
+/// matched in the order each sender sent them.
+///
+/// Progress is manual: it happens inside [`poll`](Self::poll), [`wait`](Self::wait) and
+/// [`progress`](Self::progress). Dropping an endpoint tells its peers goodbye without waiting;
+/// [`close`](Self::close) waits for what is in flight first.
+///
+/// ```
+/// use std::net::{Ipv4Addr, SocketAddr};
+/// use elastane_fabric::{Buffer, Event, Options, RdmEndpoint, TagMatch};
+///
+/// let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+/// let mut alice = RdmEndpoint::open(&Options::listen(here))?;
+/// let mut bob = RdmEndpoint::open(&Options::listen(here))?;
+///
+/// bob.receive(Buffer::zeroed(64), None, TagMatch::Untagged, 1)?;
+/// let to = alice.peer(bob.address())?;
+/// alice.send(to, "hello".into(), 2)?;
+/// let completion = loop {
+///     alice.progress()?;
+///     if let Some(completion) = bob.poll()? {
+///         break completion;
+///     }
+/// };
+/// let Event::Received { buffer, length: 5, .. } = completion.event else { panic!() };
+/// assert_eq!(&buffer.as_slice()[..5], b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct RdmEndpoint<D: PacketIo = UdpDevice> {
+    engine: Engine<D, Rdm>,
+    spin: Duration,
+    closed: bool,
+}
+
+impl RdmEndpoint {
+    /// Opens an endpoint on a UDP device of its own.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        let device = UdpDevice::open(options.listen, &options.device)?;
+        Self::on_device(device, options)
+    }
+}
+
+impl<D: PacketIo> RdmEndpoint<D> {
+    /// Opens an endpoint on `device`.
+    pub fn on_device(device: D, options: &Options) -> Result<Self, Error> {
+        let layer = Rdm::new(options.messages.clone());
+        let engine = Engine::new(device, options.transport.clone(), layer)?;
+        Ok(Self { engine, spin: options.spin, closed: false })
+    }
+
+    /// Where peers reach this endpoint.
+    pub fn address(&self) -> SocketAddr {
+        self.engine.device.local_address()
+    }
+
+    /// The endpoint's clock.
+    pub fn clock(&self) -> Clock {
+        self.engine.clock
+    }
+
+    /// The device.
+    pub fn device(&self) -> &D {
+        &self.engine.device
+    }
+
+    /// The transport's state: counters, windows, paths.
+    pub fn transport(&self) -> &srd::Endpoint {
+        &self.engine.transport
+    }
+
+    /// What the message layer counted.
+    pub fn message_counters(&self) -> message::Counters {
+        self.engine.layer.counters()
+    }
+
+    /// The peer that listens at `address` (an address-vector insertion). Sends nothing.
+    pub fn peer(&mut self, address: SocketAddr) -> Result<PeerId, Error> {
+        self.engine.connect(address)
+    }
+
+    /// Where `peer` listens.
+    pub fn peer_address(&self, peer: PeerId) -> SocketAddr {
+        self.engine.transport.peer_address(peer)
+    }
+
+    /// Sends an untagged message. `context` comes back in the completion.
+    ///
+    /// # Errors
+    /// [`Busy`] while too many operations wait for completion.
+    pub fn send(&mut self, to: PeerId, data: Bytes, context: u64) -> Result<OpId, Busy> {
+        let request = SendRequest { data, context, complete: true, ..SendRequest::default() };
+        self.post_send(to, request)
+    }
+
+    /// Sends a tagged message.
+    ///
+    /// # Errors
+    /// [`Busy`] while too many operations wait for completion.
+    pub fn send_tagged(
+        &mut self,
+        to: PeerId,
+        tag: Tag,
+        data: Bytes,
+        context: u64,
+    ) -> Result<OpId, Busy> {
+        let tag = Some(tag);
+        let request = SendRequest { data, tag, context, complete: true, remote_data: None };
+        self.post_send(to, request)
+    }
+
+    /// Sends a message with everything that can be said of one.
+    ///
+    /// It leaves at once if nothing is in flight to the peer; else it may wait for the next call
+    /// that makes progress, to share a datagram with others.
+    ///
+    /// # Errors
+    /// [`Busy`] while too many operations wait for completion.
+    pub fn post_send(&mut self, to: PeerId, request: SendRequest) -> Result<OpId, Busy> {
+        let op = self.engine.layer.post_send(to, request)?;
+        self.engine.kick(to);
+        Ok(op)
+    }
+
+    /// Posts a receive for a message from `from`, or from anybody. The buffer comes back with the
+    /// completion.
+    ///
+    /// # Errors
+    /// [`ReceiveRefused`], with the buffer, while too many operations wait for completion.
+    pub fn receive(
+        &mut self,
+        buffer: Buffer,
+        from: Option<PeerId>,
+        tag: TagMatch,
+        context: u64,
+    ) -> Result<OpId, ReceiveRefused> {
+        let request = ReceiveRequest { buffer, from, tag, context };
+        self.engine
+            .layer
+            .post_receive(request)
+            .map_err(|(busy, buffer)| ReceiveRefused { busy, buffer })
+    }
+
+    /// Cancels an operation that has not begun. Returns whether it did; then the operation
+    /// completes with [`message::OperationError::Canceled`].
+    pub fn cancel(&mut self, op: OpId) -> bool {
+        self.engine.layer.cancel(op)
+    }
+
+    /// The oldest message that no receive was posted for yet and that such a receive would get.
+    pub fn peek(&self, from: Option<PeerId>, tag: TagMatch) -> Option<PeekInfo> {
+        self.engine.layer.peek(from, tag)
+    }
+
+    /// Sends, receives and does what is due, without waiting. Returns whether anything happened.
+    pub fn progress(&mut self) -> Result<bool, Error> {
+        self.engine.progress()
+    }
+
+    /// The next completion if there is one; makes progress if not.
+    pub fn poll(&mut self) -> Result<Option<Completion>, Error> {
+        if let Some(completion) = self.engine.layer.poll_completion() {
+            self.engine.end_burst();
+            return Ok(Some(completion));
+        }
+        self.engine.progress()?;
+        Ok(self.engine.layer.poll_completion())
+    }
+
+    /// The next completion if there is one; makes no progress.
+    pub fn take_completion(&mut self) -> Option<Completion> {
+        self.engine.layer.poll_completion()
+    }
+
+    /// Waits for a completion, at most `timeout`; `None` waits without bound. Spins first, then
+    /// sleeps.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<Completion>, Error> {
+        let began = self.engine.clock.now();
+        let mut busy_at = began;
+        loop {
+            if let Some(completion) = self.engine.layer.poll_completion() {
+                return Ok(Some(completion));
+            }
+            let worked = self.engine.progress()?;
+            let now = self.engine.clock.now();
+            if worked {
+                busy_at = now;
+                continue;
+            }
+            let waited = now.since(began);
+            if timeout.is_some_and(|timeout| waited >= timeout) {
+                return Ok(None);
+            }
+            if now.since(busy_at) >= self.spin {
+                self.engine.sleep(timeout.map(|timeout| timeout - waited))?;
+            }
+        }
+    }
+
+    /// Operations that are not complete.
+    pub fn outstanding(&self) -> usize {
+        self.engine.layer.outstanding()
+    }
+
+    /// Closes the endpoint: waits until what was sent is acknowledged, at most `linger`, and
+    /// tells every peer goodbye.
+    ///
+    /// # Errors
+    /// [`Error::Unfinished`] if the time did not suffice; the endpoint is closed all the same.
+    pub fn close(mut self, linger: Duration) -> Result<(), Error> {
+        self.closed = true;
+        self.engine.close(linger)
+    }
+}
+
+impl<D: PacketIo> Drop for RdmEndpoint<D> {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.engine.say_goodbye();
+        }
+    }
+}
+
+/// A receive that could not be posted, with its buffer.
+#[derive(Debug, thiserror::Error)]
+#[error("{busy}")]
+pub struct ReceiveRefused {
+    /// Why.
+    pub busy: Busy,
+    /// The buffer.
+    pub buffer: Buffer,
+}
