@@ -1,0 +1,109 @@
+//! CPU time, and where a side runs.
+
+use std::{io, sync::OnceLock, time::Duration};
+
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity, sched_yield},
+    sys::resource::{UsageWho, getrusage},
+    sys::time::TimeVal,
+    unistd::Pid,
+};
+
+use crate::machine::online_cpus;
+
+/// User and system time this process used so far. Each side is a process of its own, so this is
+/// what its side of a transfer costs; interrupts the kernel serves in its context are in it.
+pub fn process_time() -> io::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    Ok(duration(usage.user_time()) + duration(usage.system_time()))
+}
+
+/// Which end of a test a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Says what is tested, and sends.
+    Client,
+    /// Does as told, and receives.
+    Server,
+}
+
+/// Binds the calling thread, and those it starts later, to one CPU: the client to the first this
+/// process may use and the server to the last, so that the scheduler never puts both on one. With
+/// a single CPU there is nothing to choose. Returns the CPU.
+pub fn pin(side: Side) -> io::Result<Option<usize>> {
+    let this_thread = Pid::from_raw(0);
+    let usable = sched_getaffinity(this_thread)?;
+    let usable: Vec<usize> =
+        (0..CpuSet::count()).filter(|&cpu| usable.is_set(cpu).unwrap_or(false)).collect();
+    let cpu = match (side, usable.as_slice()) {
+        (_, [] | [_]) => return Ok(None),
+        (Side::Client, [first, ..]) => *first,
+        (Side::Server, [.., last]) => *last,
+    };
+    let mut chosen = CpuSet::new();
+    chosen.set(cpu)?;
+    sched_setaffinity(this_thread, &chosen)?;
+    Ok(Some(cpu))
+}
+
+/// How a busy-polling loop passes the time until the next poll.
+#[derive(Clone, Copy, Debug)]
+pub enum Pause {
+    /// Go on at once: the peer runs on another CPU.
+    Spin,
+    /// Let others run first: the peer may need this CPU.
+    Yield,
+}
+
+impl Pause {
+    /// The right one for this machine.
+    pub fn for_this_machine() -> Self {
+        // Asked before every wait of a polling loop, and reading /proc takes longer than the wait.
+        static CHOSEN: OnceLock<Pause> = OnceLock::new();
+        *CHOSEN.get_or_init(|| if online_cpus() > 1 { Self::Spin } else { Self::Yield })
+    }
+
+    /// Passes the time.
+    #[inline]
+    pub fn pause(self) {
+        match self {
+            Self::Spin => std::hint::spin_loop(),
+            Self::Yield => sched_yield().expect("sched_yield does not fail on Linux"),
+        }
+    }
+}
+
+fn duration(time: TimeVal) -> Duration {
+    let micros = time.tv_sec() * 1_000_000 + time.tv_usec();
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn busy_process_uses_cpu_time() {
+        let before = process_time().expect("getrusage works");
+        let clock = Clock::start();
+        let enough = before + Duration::from_millis(20);
+        while process_time().expect("getrusage works") < enough {
+            assert!(
+                clock.now().as_nanos() < 60_000_000_000,
+                "a minute of work must use 20 ms of CPU"
+            );
+        }
+    }
+
+    #[test]
+    fn pinned_thread_runs_only_where_it_was_pinned() {
+        let outcome = std::thread::spawn(|| {
+            let pinned = pin(Side::Server).expect("a thread may narrow its own CPU set");
+            let left = sched_getaffinity(Pid::from_raw(0)).expect("the CPU set is readable");
+            (pinned, (0..CpuSet::count()).filter(|&cpu| left.is_set(cpu) == Ok(true)).collect())
+        });
+        let (pinned, left): (Option<usize>, Vec<usize>) = outcome.join().expect("no panic");
+        assert!(pinned.is_none() || left == [pinned.expect("checked")]);
+    }
+}
