@@ -1,0 +1,63 @@
+//! The `elastane` command: argument parsing and output, nothing else.
+#![forbid(unsafe_code)]
+
+mod address;
+mod args;
+mod compare;
+mod interrupt;
+mod output;
+mod progress;
+mod quantity;
+mod serve;
+mod simulate;
+mod worker;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use args::{Cli, Command};
+use interrupt::Interrupts;
+
+/// What the exit status says of a command that did its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Passed,
+    /// It checked something, which failed.
+    Failed,
+}
+
+/// Usage or set-up was wrong.
+const WRONG: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match args::parse() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
+    let interrupts = match Interrupts::install() {
+        Ok(interrupts) => interrupts,
+        Err(error) => {
+            output::say(&format!("elastane: cannot listen for signals: {error}"));
+            return WRONG.into();
+        }
+    };
+    match run(cli, &interrupts) {
+        Ok(Verdict::Passed) => ExitCode::SUCCESS,
+        Ok(Verdict::Failed) => ExitCode::FAILURE,
+        Err(error) => {
+            interrupts.end_if_interrupted();
+            output::say(&format!("elastane: {}", output::one_line(&format!("{error:#}"))));
+            WRONG.into()
+        }
+    }
+}
+
+fn run(cli: Cli, interrupts: &Interrupts) -> Result<Verdict> {
+    match cli.command {
+        Command::Compare(args) => compare::run(&args, interrupts),
+        Command::Serve(args) => serve::run(&args),
+        Command::Simulate(args) => simulate::run(&args, interrupts),
+        Command::Measure => compare::measure_as_told(),
+    }
+}
