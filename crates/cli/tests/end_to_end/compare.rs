@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::running::{Running, alone, elastane, run, timed};
+use crate::running::{Running, elastane, run, timed};
 
 fn document(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
@@ -38,7 +38,6 @@ fn figure(document: &Value, network: &str, transport: &str, metric: &str, bytes:
 
 #[test]
 fn quick_comparison_measures_every_network() {
-    let _alone = alone();
     const MIB: u64 = 1 << 20;
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("report.html");
@@ -84,7 +83,6 @@ fn quick_comparison_measures_every_network() {
 
 #[test]
 fn loopback_is_said_aloud() {
-    let _alone = alone();
     let finished = run(&["compare", "--quick", "--hosts", "loopback", "--json", "-"]);
     assert!(finished.stderr.contains("loopback"), "{finished:?}");
     let document = document(finished.success());
@@ -108,7 +106,6 @@ fn without_namespaces(arguments: &str) -> Command {
 
 #[test]
 fn machine_without_namespaces_falls_back_to_loopback() {
-    let _alone = alone();
     let finished = Running::start(without_namespaces("--json -")).finish();
     assert!(finished.stderr.contains("loopback"), "{finished:?}");
     let document = document(finished.success());
@@ -128,7 +125,6 @@ const NOBODY: &str = "65534";
 
 #[test]
 fn ordinary_user_has_hosts_too() {
-    let _alone = alone();
     if !nix::unistd::geteuid().is_root() {
         // Then the other tests are being run by such a user already.
         return;
@@ -154,7 +150,6 @@ fn ordinary_user_has_hosts_too() {
 
 #[test]
 fn two_comparisons_at_once_do_not_meet() {
-    let _alone = alone();
     let arguments = ["compare", "--quick", "--only", "shared-link", "--json", "-"];
     let both = [(), ()].map(|()| Running::start(elastane(&arguments)));
     for running in both {
@@ -166,7 +161,6 @@ fn two_comparisons_at_once_do_not_meet() {
 
 #[test]
 fn injected_faults_are_felt_and_captured() {
-    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let capture = folder.path().join("shared.pcap");
     let finished = run(&[
@@ -190,7 +184,6 @@ fn injected_faults_are_felt_and_captured() {
 
 #[test]
 fn check_fails_when_a_promise_is_broken() {
-    let _alone = alone();
     // No transport keeps up when nine of ten datagrams are lost.
     let finished =
         run(&["compare", "--quick", "--only", "multipath", "--check", "--inject", "drop=90%"]);
@@ -201,7 +194,6 @@ fn check_fails_when_a_promise_is_broken() {
 
 #[test]
 fn colours_are_used_only_when_asked_for() {
-    let _alone = alone();
     let finished = run(&["compare", "--quick", "--only", "multipath"]);
     assert!(finished.success().contains("multipath"), "{finished:?}");
     assert!(!finished.stdout.contains('\u{1b}'), "{finished:?}");

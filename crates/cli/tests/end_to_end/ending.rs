@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 
 use crate::running::{
-    BOUND, Running, alone, arguments_of, descendants, elastane, eventually, is_inhabited,
+    BOUND, Running, arguments_of, descendants, elastane, eventually, is_inhabited,
     is_running, network_of, timed,
 };
 
@@ -43,7 +43,6 @@ impl Midway {
 
 #[test]
 fn interrupt_ends_it_at_once_and_leaves_nothing() {
-    let _alone = alone();
     for arguments in
         [&["compare", "--hosts", "namespaces"][..], &["compare", "--hosts", "loopback"]]
     {
@@ -60,7 +59,6 @@ fn interrupt_ends_it_at_once_and_leaves_nothing() {
 
 #[test]
 fn killed_comparison_leaves_nothing() {
-    let _alone = alone();
     for arguments in
         [&["compare", "--hosts", "namespaces"][..], &["compare", "--hosts", "loopback"]]
     {
@@ -73,7 +71,6 @@ fn killed_comparison_leaves_nothing() {
 
 #[test]
 fn killed_server_is_an_error() {
-    let _alone = alone();
     let Midway { running, processes, networks } = Midway::start(&["compare"]);
     let server = processes.iter().find(|id| arguments_of(**id).contains("serve"));
     kill(*server.expect("it runs"), Signal::SIGKILL).expect("it runs");

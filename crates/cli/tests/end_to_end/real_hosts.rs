@@ -8,7 +8,7 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::running::{Running, alone, elastane, run};
+use crate::running::{Running, elastane, run};
 
 /// A server on a free port, and where it is.
 fn serve(arguments: &[&str]) -> (Running, String) {
@@ -20,7 +20,6 @@ fn serve(arguments: &[&str]) -> (Running, String) {
 
 #[test]
 fn server_measures_with_a_client_and_ends_with_it() {
-    let _alone = alone();
     for host in ["127.0.0.1", "[::1]"] {
         if TcpListener::bind(format!("{host}:0")).is_err() {
             // This machine has no IPv6.
@@ -107,7 +106,6 @@ fn server_of_another_kind_is_refused() {
 
 #[test]
 fn client_that_is_none_does_not_end_a_server_that_keeps_serving() {
-    let _alone = alone();
     let (server, address) = serve(&["--listen", "127.0.0.1:0", "--keep"]);
     for _ in 0..2 {
         let mut client = TcpStream::connect(&address).unwrap();
