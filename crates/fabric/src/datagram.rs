@@ -19,6 +19,10 @@ impl Layer for Bare {
         Self::poll_wake(self)
     }
 
+    fn has_completions(&self) -> bool {
+        Self::has_completions(self)
+    }
+
     fn queued_bytes(&self, peer: PeerId) -> u64 {
         Self::queued_bytes(self, peer)
     }
@@ -147,6 +151,10 @@ impl Upper for Unreliable {
 impl Layer for Unreliable {
     fn poll_wake(&mut self) -> Option<PeerId> {
         None
+    }
+
+    fn has_completions(&self) -> bool {
+        self.0.has_completions()
     }
 
     fn queued_bytes(&self, _: PeerId) -> u64 {

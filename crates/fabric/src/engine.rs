@@ -23,6 +23,9 @@ const COMPANY: Duration = Duration::from_micros(20);
 pub(crate) trait Layer: Upper {
     fn poll_wake(&mut self) -> Option<PeerId>;
 
+    /// Whether the application has something to take.
+    fn has_completions(&self) -> bool;
+
     fn queued_bytes(&self, peer: PeerId) -> u64;
 
     /// Sends that are not complete.
@@ -223,6 +226,10 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     fn receive(&mut self, now: Time) -> Result<bool, Error> {
         let mut any = false;
         for _ in 0..RECEIVE_BATCH {
+            // Another look at the device would keep the application from what it waits for.
+            if any && self.layer.has_completions() {
+                break;
+            }
             let Some(mut offer) = self.layer.offer_landing() else {
                 let Some(arrival) = self.device.receive(&mut self.scratch, None)? else { break };
                 any = true;

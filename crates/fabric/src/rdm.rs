@@ -21,6 +21,10 @@ impl Layer for Rdm {
         Self::poll_wake(self)
     }
 
+    fn has_completions(&self) -> bool {
+        Self::has_completions(self)
+    }
+
     fn queued_bytes(&self, peer: PeerId) -> u64 {
         Self::queued_bytes(self, peer)
     }

@@ -131,6 +131,11 @@ impl Bare {
         self.datagrams.poll_completion()
     }
 
+    /// Whether [`Self::poll_completion`] has one.
+    pub fn has_completions(&self) -> bool {
+        self.datagrams.has_completions()
+    }
+
     /// A peer for which [`Upper::fill`] has something again.
     pub fn poll_wake(&mut self) -> Option<PeerId> {
         self.wakes.pop_front()
@@ -190,8 +195,8 @@ impl Upper for Bare {
             let state = &mut self.peers[peer.index()];
             state.in_flight += 1;
             state.announced = !state.queue.is_empty();
-            let solicit = state.queue.is_empty();
-            return Some(Filled { token, tail, solicit, ends_train: false });
+            let more = state.announced;
+            return Some(Filled { token, tail, solicit: !more, ends_train: false, more });
         }
         self.peers[peer.index()].announced = false;
         None

@@ -88,6 +88,11 @@ impl DatagramQueue {
         self.completions.pop_front()
     }
 
+    /// Whether [`Self::poll_completion`] has one.
+    pub fn has_completions(&self) -> bool {
+        !self.completions.is_empty()
+    }
+
     /// Receives posted and not complete.
     pub fn outstanding(&self) -> usize {
         self.receives.len()

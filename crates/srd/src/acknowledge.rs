@@ -36,7 +36,7 @@ impl Endpoint {
             }
             peer.silent_since = Some(now);
         }
-        if peer.wants_to_send || context.has_own_work() {
+        if peer.has_work(now) {
             self.enqueue(id);
         }
     }

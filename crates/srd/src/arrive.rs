@@ -75,7 +75,7 @@ impl Endpoint {
             Kind::Close => self.fail(now, id, PeerError::Closed, upper),
             Kind::Ack | Kind::Reset | Kind::Unreliable => {}
         }
-        if self.peers[id.index()].context.as_ref().is_some_and(|c| c.has_own_work()) {
+        if self.peers[id.index()].has_work(now) {
             self.enqueue(id);
         }
         self.arm(now, id);

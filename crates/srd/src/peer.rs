@@ -83,6 +83,15 @@ impl Peer {
         })
     }
 
+    /// Whether something may be sent to it: new data, or what the context itself has.
+    pub(crate) fn has_work(&self, now: Time) -> bool {
+        let has_own = |context: &Context| {
+            context.has_own_work()
+                || context.paths.has_quarantined() && context.paths.next_test_at() <= now
+        };
+        self.wants_to_send || self.context.as_deref().is_some_and(has_own)
+    }
+
     /// Drops the context, keeping the sequence numbers.
     pub(crate) fn rest(&mut self) {
         if let Some(context) = self.context.take() {

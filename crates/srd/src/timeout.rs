@@ -48,12 +48,7 @@ impl Endpoint {
         if self.is_given_up(now, id, upper) {
             return;
         }
-        let peer = &mut self.peers[id.index()];
-        let tests = |context: &crate::context::Context| {
-            context.paths.has_quarantined() && context.paths.next_test_at() <= now
-        };
-        let has_work = |context: &crate::context::Context| context.has_own_work() || tests(context);
-        if peer.wants_to_send || peer.context.as_deref().is_some_and(has_work) {
+        if self.peers[id.index()].has_work(now) {
             self.enqueue(id);
         }
     }

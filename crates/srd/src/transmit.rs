@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use wire::{Ecn, HEADER_LEN, Header, Kind, PathSeq, PeerId, Psn, Time, Train};
 
-use crate::{Endpoint, Upper, context::Context, inbound::REACH, peer::Peer};
+use crate::{Endpoint, Filled, Upper, context::Context, inbound::REACH, peer::Peer};
 
 /// The time waited for the first answer of a peer whose round trip is not known.
 const FIRST_TIMEOUT: Duration = Duration::from_millis(3);
@@ -47,8 +47,8 @@ impl Endpoint {
         while let Some(peer) = self.ready.pop_front() {
             self.peers[peer.index()].queued = false;
             let sent = self.transmit_to(now, peer, train, upper);
-            if sent {
-                // There may be more; the peer goes to the end of the queue.
+            if sent && self.peers[peer.index()].has_work(now) {
+                // There is more; the peer goes to the end of the queue.
                 self.enqueue(peer);
             }
             self.arm(now, peer);
@@ -278,18 +278,22 @@ impl Endpoint {
                 let open_at = train.open_at();
                 Header::request_ack(&mut train.heads()[open_at..]);
             }
-            let ends_train = filled.ends_train;
+            let Filled { ends_train, more, .. } = filled;
             seal(train, filled.tail);
             let bytes = u32::try_from(length).unwrap_or(u32::MAX);
             context.tx.push(filled.token, bytes, slot, now, &mut context.paths);
             self.counters.tx_pkts += 1;
             self.counters.tx_bytes += (length - HEADER_LEN - ack_len) as u64;
-            let more = !ends_train
+            if !more {
+                peer.wants_to_send = false;
+                return;
+            }
+            let goes_on = !ends_train
                 && length == datagram
                 && train.len() < self.limits.datagrams
                 && train.total_bytes() + datagram <= budget
                 && context.tx.span() + 1 < REACH;
-            if !more {
+            if !goes_on {
                 return;
             }
             ack_len = 0;

@@ -19,6 +19,9 @@ pub struct Filled {
     /// End the train with this datagram: what follows has another shape, and a receiver that
     /// expects it can place a train of one shape without copying.
     pub ends_train: bool,
+    /// Something waits after this datagram. Without it the transport asks again only after
+    /// [`crate::Endpoint::wake`].
+    pub more: bool,
 }
 
 /// Whether a datagram found a home.

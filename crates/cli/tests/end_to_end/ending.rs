@@ -5,8 +5,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 
 use crate::running::{
-    BOUND, Running, arguments_of, descendants, elastane, eventually, is_inhabited,
-    is_running, network_of, timed,
+    BOUND, Running, arguments_of, descendants, elastane, eventually, is_inhabited, is_running,
+    network_of, timed,
 };
 
 /// How long what is left behind may take to go.

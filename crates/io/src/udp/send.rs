@@ -6,7 +6,7 @@ use wire::{Ecn, Train};
 use super::{
     UdpDevice,
     source::Feedback,
-    sys::{BATCH, ControlBuffer, RawAddress, send_batch, send_message},
+    sys::{BATCH, ControlBuffer, RawAddress, send_batch, send_bytes, send_message},
 };
 use crate::SendError;
 
@@ -61,6 +61,12 @@ impl UdpDevice {
 
     fn send_whole(&mut self, train: &Train) -> io::Result<()> {
         let outlet = self.sources.outlet(train.entropy, train.destination)?;
+        if outlet.is_connected
+            && train.ecn == Ecn::Capable
+            && let Some(datagram) = only_piece(train)
+        {
+            return send_bytes(outlet.socket, datagram).map(|_| ());
+        }
         let to = RawAddress::from(train.destination);
         let to = (!outlet.is_connected).then_some(&to);
         let mut control = traffic_class(train);
@@ -167,6 +173,15 @@ fn note(notice: Feedback, routes: &mut super::route::Routes, feedback: &mut supe
             routes.learn_mtu(destination.ip(), mtu);
         }
         Feedback::Unreachable(destination) => feedback.push(destination),
+    }
+}
+
+/// The train, if it is a single datagram in one piece.
+fn only_piece(train: &Train) -> Option<&[u8]> {
+    let mut datagrams = train.datagrams();
+    match (datagrams.next(), datagrams.next()) {
+        (Some((head, [])), None) => Some(head),
+        _ => None,
     }
 }
 

@@ -241,7 +241,8 @@ impl Rdm {
         active.in_flight += 1;
         active.run = run;
         active.announced = active.has_work();
-        Filled { token, tail, solicit: ends_message || !active.has_work(), ends_train }
+        let more = active.announced;
+        Filled { token, tail, solicit: ends_message || !more, ends_train, more }
     }
 
     /// Writes a datagram again. Parts of a message that was given up become nothing.

@@ -118,6 +118,11 @@ impl Rdm {
         self.completions.pop_front()
     }
 
+    /// Whether [`Self::poll_completion`] has one.
+    pub fn has_completions(&self) -> bool {
+        !self.completions.is_empty()
+    }
+
     /// A peer for which [`Upper::fill`] has something again. Each is reported once until it had
     /// nothing.
     pub fn poll_wake(&mut self) -> Option<PeerId> {

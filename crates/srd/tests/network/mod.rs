@@ -53,8 +53,9 @@ impl Upper for Numbers {
         self.open.insert(self.next_token, number);
         let mut tail = Self::write(number, train);
         tail.truncate(room - 4);
-        let solicit = self.queue.is_empty();
-        Some(Filled { token: Token(self.next_token), tail, solicit, ends_train: false })
+        let token = Token(self.next_token);
+        let more = !self.queue.is_empty();
+        Some(Filled { token, tail, solicit: !more, ends_train: false, more })
     }
 
     fn next_is_bulk(&self, _: PeerId) -> bool {

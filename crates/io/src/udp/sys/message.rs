@@ -34,6 +34,17 @@ pub(in crate::udp) fn send_message(
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
+/// Sends one datagram from a connected socket: the same as [`send_message`] for a payload in one
+/// piece, with less for the kernel to read.
+pub(in crate::udp) fn send_bytes(socket: BorrowedFd<'_>, payload: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the descriptor is open while borrowed; `payload` outlives the call and is only read
+    // by it.
+    let sent =
+        unsafe { libc::send(socket.as_raw_fd(), payload.as_ptr().cast(), payload.len(), flags) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
 /// Sends up to [`BATCH`] datagrams, each a head and a tail, with one system call. Returns how many
 /// were taken; an error means that not even the first was.
 pub(in crate::udp) fn send_batch(

@@ -8,5 +8,7 @@ mod option;
 
 pub(super) use address::RawAddress;
 pub(super) use control::ControlBuffer;
-pub(super) use message::{BATCH, Slot, receive_batch, receive_message, send_batch, send_message};
+pub(super) use message::{
+    BATCH, Slot, receive_batch, receive_message, send_batch, send_bytes, send_message,
+};
 pub(super) use option::{interface_mtu, option, set_option};
