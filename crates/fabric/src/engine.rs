@@ -343,12 +343,13 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         if wire::HEADER_LEN + payload.len() > limit {
             return Err(SendError::TooLarge(limit - wire::HEADER_LEN));
         }
+        let destination = self.transport.peer_address(peer);
         let header = Header {
             kind: Kind::Unreliable,
             ack_requested: false,
-            more: false,
+            hollow: false,
             port: self.device.local_address().port(),
-            source: self.transport.connid().raw(),
+            source: self.transport.connid_towards(destination).raw(),
             destination: 0,
             psn: 0,
             path_seq: 0,
@@ -358,7 +359,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             covered: 0,
         };
         self.train.clear();
-        self.train.destination = self.transport.peer_address(peer);
+        self.train.destination = destination;
         self.train.entropy = wire::Entropy(0);
         header.emit(self.train.heads());
         Header::seal(self.train.heads());

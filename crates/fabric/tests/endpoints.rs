@@ -194,17 +194,19 @@ fn srd_completion(at: &mut SrdEndpoint, other: &mut SrdEndpoint) -> Completion {
 fn bare_message_to_a_receive_arrives_once() {
     let (mut near, mut far) = srd_pair(&options());
     let peer = near.peer(far.address()).expect("there is room");
-    let message = pattern(near.max_message(peer));
-    far.receive(Buffer::zeroed(message.len()), 1).unwrap();
-    near.send(peer, message.clone(), 2).unwrap();
-    let (mut sent, mut arrived) = (None, None);
-    eventually("send and receive", || {
-        sent = sent.take().or(near.poll().expect("the device works"));
-        arrived = arrived.take().or(far.poll().expect("the device works"));
-        (sent.is_some() && arrived.is_some()).then_some(())
-    });
-    assert_eq!(sent.unwrap().result, Ok(()));
-    assert_eq!(received(arrived.unwrap()), message);
+    for length in [near.max_message(peer), 0] {
+        let message = pattern(length);
+        far.receive(Buffer::zeroed(length), 1).unwrap();
+        near.send(peer, message.clone(), 2).unwrap();
+        let (mut sent, mut arrived) = (None, None);
+        eventually("send and receive", || {
+            sent = sent.take().or(near.poll().expect("the device works"));
+            arrived = arrived.take().or(far.poll().expect("the device works"));
+            (sent.is_some() && arrived.is_some()).then_some(())
+        });
+        assert_eq!(sent.unwrap().result, Ok(()));
+        assert_eq!(received(arrived.unwrap()), message);
+    }
 }
 
 #[test]

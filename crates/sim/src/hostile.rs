@@ -70,7 +70,7 @@ fn header(rng: &mut Xoshiro256PlusPlus, destination: u32) -> Header {
     Header {
         kind: KINDS[rng.random_range(0..KINDS.len())],
         ack_requested: rng.random(),
-        more: rng.random(),
+        hollow: rng.random(),
         port: rng.random_range(1..=u16::MAX),
         source: rng.random_range(1..=u32::MAX),
         destination,

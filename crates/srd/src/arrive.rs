@@ -104,10 +104,13 @@ impl Endpoint {
         let opens = matches!(header.kind, Kind::Data | Kind::Probe);
         let id = match self.look_up(address) {
             Some(id) => id,
-            None if opens && self.is_for_us(header) => self.adopt(address)?,
             None => {
-                self.reject(address, header, self.connid, opens);
-                return None;
+                let local = self.connid_towards(address);
+                if !opens || !(header.destination == 0 || header.destination == local.raw()) {
+                    self.reject(address, header, local, opens);
+                    return None;
+                }
+                self.adopt(address)?
             }
         };
         let peer = &mut self.peers[id.index()];
@@ -162,10 +165,6 @@ impl Endpoint {
         }
     }
 
-    fn is_for_us(&self, header: &Header) -> bool {
-        header.destination == 0 || header.destination == self.connid.raw()
-    }
-
     fn adopt(&mut self, address: SocketAddr) -> Option<PeerId> {
         match self.connect(address) {
             Ok(id) => Some(id),
@@ -189,7 +188,7 @@ impl Endpoint {
             source: local.raw(),
             destination: header.source,
             ack_requested: false,
-            more: false,
+            hollow: false,
             ack_len: 0,
             covered: HEADER_LEN,
             ..*header
@@ -253,15 +252,14 @@ impl Endpoint {
             Seen::New => {}
         }
         let length = payload.len() + landed;
-        // A datagram without content stands for one that its sender gave up.
-        if length > 0 && upper.deliver(now, id, payload, landed) == Delivery::NotReady {
+        if !header.hollow && upper.deliver(now, id, payload, landed) == Delivery::NotReady {
             if context.not_ready.len() < 64 {
                 context.not_ready.push(header.psn);
             }
             return;
         }
         context.rx.accept(psn);
-        self.counters.rx_pkts += u64::from(length > 0);
+        self.counters.rx_pkts += u64::from(!header.hollow);
         self.counters.rx_bytes += length as u64;
         context.rx.owe(now, length, &self.config);
         if gap || header.ack_requested || ecn == Ecn::CongestionExperienced {

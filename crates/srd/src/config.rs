@@ -6,8 +6,8 @@ use std::time::Duration;
 /// with peers that spin while they wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Source ports a context spreads over; 1 to 255.
-    pub paths: u8,
+    /// Source ports a context spreads over; 1 to 256.
+    pub paths: u16,
     /// The most bytes in flight to one peer.
     pub max_window: u32,
     /// Bytes in flight allowed to a new peer.

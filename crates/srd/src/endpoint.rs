@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     net::SocketAddr,
     time::Duration,
 };
@@ -45,7 +46,8 @@ pub struct TooManyPeers(pub u32);
 #[derive(Debug)]
 pub struct Endpoint {
     pub(crate) config: Config,
-    pub(crate) connid: ConnId,
+    /// What the connids of this incarnation are drawn from.
+    secret: u64,
     pub(crate) port: u16,
     pub(crate) peers: Vec<Peer>,
     pub(crate) by_address: FxHashMap<SocketAddr, PeerId>,
@@ -69,10 +71,10 @@ impl Endpoint {
     /// An endpoint that peers reach at UDP `port`, as the incarnation that `seed` draws.
     pub fn new(config: Config, port: u16, limits: TrainLimits, seed: u64) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let connid = draw_connid(&mut rng);
+        let secret = rng.random();
         Self {
             config,
-            connid,
+            secret,
             port,
             peers: Vec::new(),
             by_address: FxHashMap::default(),
@@ -92,9 +94,12 @@ impl Endpoint {
         }
     }
 
-    /// This endpoint's incarnation.
-    pub const fn connid(&self) -> ConnId {
-        self.connid
+    /// The connid of this incarnation towards a peer that listens at `address` and is not known
+    /// yet. Each peer has its own, so that one cannot answer for another (P§1.2).
+    pub fn connid_towards(&self, address: SocketAddr) -> ConnId {
+        let mut hasher = DefaultHasher::new();
+        (self.secret, address).hash(&mut hasher);
+        draw_connid(&mut Xoshiro256PlusPlus::seed_from_u64(hasher.finish()))
     }
 
     /// Totals since the endpoint was made.
@@ -179,7 +184,8 @@ impl Endpoint {
             return Err(TooManyPeers(self.config.max_peers));
         }
         let datagram = u32::try_from(self.limits.datagram_bytes).unwrap_or(u32::MAX);
-        self.peers.push(Peer::new(address, self.connid, datagram, &self.config));
+        let local = self.connid_towards(address);
+        self.peers.push(Peer::new(address, local, datagram, &self.config));
         self.by_address.insert(address, PeerId(id));
         Ok(PeerId(id))
     }

@@ -136,12 +136,13 @@ pub(crate) struct Paths {
     paths: Vec<Path>,
     /// Slots whose last acknowledgement came back clean and fast: used first (REPS).
     recycled: VecDeque<u8>,
-    /// Slot of each entropy value in use; `NONE` elsewhere.
-    slots: Box<[u8; 256]>,
+    /// Slot of each entropy value in use.
+    slots: Box<[Option<u8>; 256]>,
     quarantined: usize,
 }
 
-const NONE: u8 = u8::MAX;
+/// The most paths: one for each entropy value.
+const MAX_PATHS: u16 = 256;
 
 impl Paths {
     /// The number after all that any path used: where a later context goes on, so that a receiver
@@ -152,15 +153,16 @@ impl Paths {
 
     /// `count` paths, on the first entropy values: endpoints with many peers then need no more
     /// sockets than paths.
-    pub(crate) fn new(count: u8, next_seq: PathSeq) -> Self {
+    pub(crate) fn new(count: u16, next_seq: PathSeq) -> Self {
+        let count = usize::from(count.clamp(1, MAX_PATHS));
         let mut paths = Self {
-            paths: Vec::with_capacity(usize::from(count)),
+            paths: Vec::with_capacity(count),
             recycled: VecDeque::new(),
-            slots: Box::new([NONE; 256]),
+            slots: Box::new([None; 256]),
             quarantined: 0,
         };
-        for slot in 0..count.min(NONE - 1) {
-            paths.slots[usize::from(slot)] = slot;
+        for slot in (0..=u8::MAX).take(count) {
+            paths.slots[usize::from(slot)] = Some(slot);
             paths.paths.push(Path::new(Entropy(slot), next_seq));
         }
         paths
@@ -175,8 +177,7 @@ impl Paths {
     }
 
     pub(crate) fn slot_of(&self, entropy: Entropy) -> Option<u8> {
-        let slot = self.slots[usize::from(entropy.0)];
-        (slot != NONE).then_some(slot)
+        self.slots[usize::from(entropy.0)]
     }
 
     pub(crate) fn reports(&self) -> Vec<PathReport> {
@@ -312,13 +313,13 @@ impl Paths {
         let start: u8 = rng.random();
         let free = (0..=u8::MAX)
             .map(|i| start.wrapping_add(i))
-            .find(|e| self.slots[usize::from(*e)] == NONE);
+            .find(|e| self.slots[usize::from(*e)].is_none());
         let Some(entropy) = free else { return };
         // Sequence numbers rise per entropy value even when it is used again later.
         let next_seq = self.next_seq();
         let path = &mut self.paths[slot];
-        self.slots[usize::from(path.entropy.0)] = NONE;
-        self.slots[usize::from(entropy)] = u8::try_from(slot).unwrap_or(NONE);
+        self.slots[usize::from(path.entropy.0)] = None;
+        self.slots[usize::from(entropy)] = u8::try_from(slot).ok();
         path.entropy = Entropy(entropy);
         path.next_seq = next_seq;
         path.heard = PathSeq(0);
@@ -363,6 +364,20 @@ mod tests {
         assert_ne!(entropy, before);
         assert_eq!(paths.slot_of(before), None);
         assert_eq!(paths.slot_of(entropy), Some(1));
+    }
+
+    #[test]
+    fn as_many_paths_as_entropy_values_are_all_used() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
+        let mut paths = Paths::new(MAX_PATHS, PathSeq(1));
+        let used: std::collections::BTreeSet<_> = (0..20_000)
+            .map(|_| {
+                let slot = paths.choose(None, IDLE, &mut rng);
+                paths.path(slot).entropy.0
+            })
+            .collect();
+        assert_eq!(used.len(), 256);
+        assert_eq!(paths.slot_of(Entropy(255)), Some(255));
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Endpoint {
         let mut next = Time::NEVER;
         let mut lost = 0;
         let several = context.paths.len() > 1;
-        for slot in 0..u8::try_from(context.paths.len()).unwrap_or(u8::MAX) {
+        for slot in (0..=u8::MAX).take(context.paths.len()) {
             let (losses, due) = context.tx.overtaken(now, slot, &mut context.paths);
             lost += losses.bytes;
             next = next.min(due);

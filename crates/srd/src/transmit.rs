@@ -163,10 +163,10 @@ impl Endpoint {
             context.tx.pop_lost();
             let seq = context.paths.path(slot).next_seq;
             let header = data_header(now, self.port, peer.local.raw(), peer.connid, psn, seq);
-            let header = Header { entropy: train.entropy, ack_requested: true, ..header };
+            let hollow = entry.hollow;
+            let header = Header { entropy: train.entropy, ack_requested: true, hollow, ..header };
             header.emit(train.heads());
-            let tail =
-                if entry.hollow { Bytes::new() } else { upper.refill(id, entry.token, train) };
+            let tail = if hollow { Bytes::new() } else { upper.refill(id, entry.token, train) };
             let length = seal(train, tail);
             context.tx.push_again(psn, slot, now, &mut context.paths);
             context.forced = context.forced.saturating_sub(1);
@@ -444,7 +444,7 @@ fn data_header(
     Header {
         kind: Kind::Data,
         ack_requested: false,
-        more: false,
+        hollow: false,
         port,
         source,
         destination: destination.map_or(0, wire::ConnId::raw),

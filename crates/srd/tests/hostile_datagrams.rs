@@ -266,6 +266,8 @@ struct Strange {
     ack_requested: bool,
     /// An incarnation to address; mostly none, as a first datagram should.
     destination: Option<u32>,
+    /// It talks to the endpoint under its own address as well, and uses what it learnt there.
+    has_another_address: bool,
     source: bool,
     psn: u8,
     path_seq: u8,
@@ -282,14 +284,16 @@ impl Strange {
         SocketAddr::new(host, 7000)
     }
 
-    fn datagram(&self, ours: u32) -> Vec<u8> {
+    /// What it may be sent at this address does not grow by what it knows from `elsewhere`.
+    fn datagram(&self, ours: u32, elsewhere: u32) -> Vec<u8> {
+        let guess = if self.has_another_address { Some(elsewhere) } else { self.destination };
         let header = Header {
             kind: KINDS[usize::from(self.kind) % KINDS.len()],
             ack_requested: self.ack_requested,
-            more: false,
+            hollow: false,
             port: self.address().port(),
             source: 1 + u32::from(self.source),
-            destination: self.destination.filter(|guess| *guess != ours).unwrap_or(0),
+            destination: guess.filter(|guess| *guess != ours).unwrap_or(0),
             psn: self.psn.into(),
             path_seq: self.path_seq.into(),
             stamp: Stamp(self.stamp),
@@ -308,9 +312,11 @@ fn strangers_are_never_sent_more_than_they_sent() {
         let mut network = Network::new((*seed).into(), &Config::default());
         network.sides[1].numbers.room = if *room { None } else { Some(1) };
         let mut sent = BTreeMap::<SocketAddr, usize>::new();
-        let ours = network.sides[1].endpoint.connid().raw();
         for strange in strangers {
-            let bytes = strange.datagram(ours);
+            let endpoint = &network.sides[1].endpoint;
+            let [ours, elsewhere] = [strange.address(), network.sides[0].address]
+                .map(|address| endpoint.connid_towards(address).raw());
+            let bytes = strange.datagram(ours, elsewhere);
             *sent.entry(strange.address()).or_default() += bytes.len();
             network.inject(1, strange.address(), bytes);
             network.run_for(Duration::from_micros(strange.pause_us.into()));

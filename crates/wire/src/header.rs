@@ -23,8 +23,8 @@ pub const HEADER_LEN: usize = 32;
 
 const VERSION: u8 = 1;
 const FLAG_ACK_REQUESTED: u8 = 1 << 0;
-const FLAG_MORE: u8 = 1 << 1;
-const KNOWN_FLAGS: u8 = FLAG_ACK_REQUESTED | FLAG_MORE;
+const FLAG_HOLLOW: u8 = 1 << 1;
+const KNOWN_FLAGS: u8 = FLAG_ACK_REQUESTED | FLAG_HOLLOW;
 /// Where what the checksum covers begins: right after it.
 const CHECKED_AT: usize = 4;
 const FLAGS_AT: usize = 5;
@@ -83,8 +83,8 @@ pub struct Header {
     pub kind: Kind,
     /// The sender wants an acknowledgement without delay.
     pub ack_requested: bool,
-    /// The sender has more to send at once; a receiver may wait for it before it acknowledges.
-    pub more: bool,
+    /// The datagram stands for one that its sender gave up: nothing is delivered for it.
+    pub hollow: bool,
     /// The UDP port the sender listens on; with the IP source address, where answers go.
     pub port: u16,
     /// The sender's incarnation.
@@ -120,7 +120,7 @@ impl Header {
         let header = Self {
             kind: Kind::from_code(datagram[CHECKED_AT] & 0xf)?,
             ack_requested: datagram[FLAGS_AT] & FLAG_ACK_REQUESTED != 0,
-            more: datagram[FLAGS_AT] & FLAG_MORE != 0,
+            hollow: datagram[FLAGS_AT] & FLAG_HOLLOW != 0,
             port: u16_at(datagram, 6),
             source: u32_at(datagram, 8),
             destination: u32_at(datagram, 12),
@@ -151,7 +151,7 @@ impl Header {
     pub fn emit(&self, out: &mut Vec<u8>) {
         debug_assert!(self.ack_len.is_multiple_of(4) && self.ack_len <= 255 * 4);
         let flags = if self.ack_requested { FLAG_ACK_REQUESTED } else { 0 }
-            | if self.more { FLAG_MORE } else { 0 };
+            | if self.hollow { FLAG_HOLLOW } else { 0 };
         let mut bytes = [0; HEADER_LEN];
         bytes[CHECKED_AT] = VERSION << 4 | self.kind.code();
         bytes[FLAGS_AT] = flags;
@@ -192,7 +192,7 @@ mod tests {
         Header {
             kind: Kind::Data,
             ack_requested: true,
-            more: false,
+            hollow: false,
             port: 4791,
             source: 0xdead_beef,
             destination: 7,

@@ -67,7 +67,7 @@ fn damaged(mut bytes: Vec<u8>, blows: &[Damage]) -> Vec<u8> {
 struct AnyHeader {
     kind: u8,
     ack_requested: bool,
-    more: bool,
+    hollow: bool,
     port: u16,
     source: u32,
     destination: u32,
@@ -94,7 +94,7 @@ impl AnyHeader {
         Header {
             kind: kinds[usize::from(self.kind) % kinds.len()],
             ack_requested: self.ack_requested,
-            more: self.more,
+            hollow: self.hollow,
             port: self.port.max(1),
             source: self.source.max(1),
             destination: self.destination,

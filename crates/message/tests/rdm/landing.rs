@@ -99,7 +99,7 @@ fn header() -> Vec<u8> {
     let header = Header {
         kind: Kind::Data,
         ack_requested: false,
-        more: true,
+        hollow: false,
         port: 1,
         source: ConnId::new(SOURCE).expect("not zero").raw(),
         destination: 1,
