@@ -267,6 +267,10 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "PATHS", default_value_t = 0)]
     pub bad_paths: u16,
 
+    /// Each of the parallel paths is cut for this long in turn, for example 200ms.
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
+    pub cut: Option<Duration>,
+
     /// Everything has to be over within this virtual time after the last fault.
     #[arg(long, value_name = "TIME", value_parser = quantity::seconds)]
     pub limit: Option<u64>,

@@ -1,5 +1,7 @@
 //! `elastane simulate`: the fabric on a simulated network.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use sim::{NetworkSpec, Pattern, Scenario, Topology, Workload};
 
@@ -60,22 +62,27 @@ fn scenario(args: &SimulateArgs) -> Result<Scenario> {
     let messages = args.messages.unwrap_or(usual);
     let workload = Workload { pattern, bytes: size.unwrap_or(USUAL_BYTES), messages };
     let mut scenario = Scenario::new(*seed, topology, workload);
-    let SimulateArgs { rate, delay, mtu, ipv6, faults, loss, bad_paths, limit, .. } = args;
+    let SimulateArgs { rate, delay, mtu, ipv6, faults, loss, bad_paths, cut, limit, .. } = args;
     if *bad_paths > topology.paths() {
         bail!("--bad-paths {bad_paths}: {topology} has {} paths", topology.paths());
     }
     let network: &mut NetworkSpec = &mut scenario.network;
     network.rate = rate.unwrap_or(network.rate);
     if let Some(delay) = delay {
-        network.delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        network.delay_ns = nanoseconds(delay);
     }
     network.mtu = mtu.map_or(network.mtu, |mtu| mtu as usize);
     network.ipv6 = *ipv6;
     scenario.faults = *faults;
     scenario.loss = *loss;
     scenario.bad_paths = *bad_paths;
+    scenario.cut_ns = cut.as_ref().map_or(0, nanoseconds);
     scenario.limit_s = limit.unwrap_or(scenario.limit_s);
     Ok(scenario)
+}
+
+fn nanoseconds(time: &Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 const USUAL_HOSTS: u32 = 8;
@@ -83,13 +90,16 @@ const USUAL_BYTES: usize = 64 << 10;
 
 /// Whether nothing but a seed is given.
 fn describes_nothing(args: &SimulateArgs) -> bool {
-    let SimulateArgs { size, messages, rate, delay, mtu, ipv6, loss, bad_paths, limit, .. } = args;
+    let SimulateArgs {
+        size, messages, rate, delay, mtu, ipv6, loss, bad_paths, cut, limit, ..
+    } = args;
     size.is_none()
         && messages.is_none()
         && rate.is_none()
         && delay.is_none()
         && mtu.is_none()
         && limit.is_none()
+        && cut.is_none()
         && !ipv6
         && *loss == 0.0
         && *bad_paths == 0

@@ -51,6 +51,9 @@ pub struct Completion {
     pub p999_s: f64,
     /// The longest, in seconds.
     pub max_s: f64,
+    /// The longest time in which none was delivered, from the first delivery to the last, in
+    /// seconds.
+    pub longest_gap_s: f64,
     /// When the last message was delivered, in seconds.
     pub last_s: f64,
     /// When it could have been at best: the bytes of the busiest host at the rate of its link,
@@ -111,8 +114,11 @@ impl Completion {
             times.get(position).map_or(0.0, std::time::Duration::as_secs_f64)
         };
         let bytes = flows.iter().map(|flow| flow.bytes as u64).sum();
-        let last = flows.iter().map(|flow| flow.delivered).max().unwrap_or_default();
-        let last_s = seconds(last);
+        let mut deliveries: Vec<_> = flows.iter().map(|flow| flow.delivered).collect();
+        deliveries.sort_unstable();
+        let gaps = deliveries.windows(2).map(|pair| pair[1].since(pair[0]));
+        let longest_gap_s = gaps.max().unwrap_or_default().as_secs_f64();
+        let last_s = seconds(deliveries.last().copied().unwrap_or_default());
         Self {
             messages: flows.len() as u64,
             bytes,
@@ -121,6 +127,7 @@ impl Completion {
             p99_s: at(990),
             p999_s: at(999),
             max_s: at(1_000),
+            longest_gap_s,
             last_s,
             ideal_s,
             throughput: if last_s > 0.0 { bytes as f64 / last_s } else { 0.0 },
@@ -193,8 +200,9 @@ impl fmt::Display for Outcome {
         writeln!(f, "  {:>10} {:>10} {:>10} {:>10} {:>10}", "50%", "90%", "99%", "99.9%", "max")?;
         let [p50, p90, p99, p999, max] = [p50_s, p90_s, p99_s, p999_s, max_s].map(Span);
         writeln!(f, "  {p50:>10} {p90:>10} {p99:>10} {p999:>10} {max:>10}")?;
-        let fairness = self.fairness;
-        writeln!(f, "  {:.3} Gb/s together, Jain fairness {fairness:.3}", throughput * 8e-9)?;
+        let (fairness, gap) = (self.fairness, Span(self.completion.longest_gap_s));
+        let rate = throughput * 8e-9;
+        writeln!(f, "  {rate:.3} Gb/s together, longest gap {gap}, Jain fairness {fairness:.3}")?;
         self.fmt_counters(f)?;
         for violation in &self.violations {
             writeln!(f, "VIOLATION: {violation}")?;

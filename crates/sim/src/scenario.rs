@@ -4,6 +4,7 @@ use std::fmt;
 
 use rand::{RngExt, seq::IndexedRandom};
 use serde::{Deserialize, Serialize};
+use wire::Time;
 
 use crate::{
     NetworkSpec, Pattern, Topology, Workload,
@@ -26,6 +27,9 @@ pub struct Scenario {
     pub loss: f64,
     /// How many of the parallel paths lose 30% of their packets, from beginning to end.
     pub bad_paths: u16,
+    /// Nanoseconds for which each of the parallel paths is cut in turn, after a pause of the same
+    /// length; 0 for no cuts.
+    pub cut_ns: u64,
     /// Seconds of virtual time, after all is healed, within which everything has to be over.
     pub limit_s: u64,
 }
@@ -44,6 +48,7 @@ impl Scenario {
             faults: false,
             loss: 0.0,
             bad_paths: 0,
+            cut_ns: 0,
             limit_s: LIMIT_S,
         }
     }
@@ -97,6 +102,13 @@ impl Scenario {
             let selector = Selector { path: Some(path), ..Selector::default() };
             schedule.rules.push(Rule { selector, ..Rule::always(Effect::Lose(BAD_PATH_LOSS)) });
         }
+        let cuts = if self.cut_ns > 0 { self.network.topology.paths() } else { 0 };
+        for path in 0..cuts {
+            let selector = Selector { path: Some(path), ..Selector::default() };
+            let from = (2 * u64::from(path) + 1) * self.cut_ns;
+            let [from, until] = [from, from + self.cut_ns].map(Time::from_nanos);
+            schedule.rules.push(Rule { from, until, selector, effect: Effect::Cut });
+        }
         schedule
     }
 
@@ -115,7 +127,8 @@ struct Command(Scenario);
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Scenario { seed, network, workload, faults, loss, bad_paths, limit_s } = &self.0;
+        let Scenario { seed, network, workload, faults, loss, bad_paths, cut_ns, limit_s } =
+            &self.0;
         write!(f, "elastane simulate --seed {seed}")?;
         if self.0 == Scenario::random(*seed) {
             return Ok(());
@@ -144,6 +157,9 @@ impl fmt::Display for Command {
         }
         if *bad_paths > 0 {
             write!(f, " --bad-paths {bad_paths}")?;
+        }
+        if *cut_ns > 0 {
+            write!(f, " --cut {cut_ns}ns")?;
         }
         if *limit_s != LIMIT_S {
             write!(f, " --limit {limit_s}")?;
