@@ -55,6 +55,26 @@ fn throughput_by_loss_and_paths_is_as_recorded() {
 }
 
 #[test]
+fn longest_stall_when_paths_are_cut_is_as_recorded() {
+    let mut table = String::from(
+        "64 KiB messages over 4 paths, each cut for 200 ms in turn, seeds 1 to 20\n\
+         longest stall, ms: median, worst\n",
+    );
+    let mut stalls: Vec<_> = (1..=20)
+        .map(|seed| {
+            let workload = Workload { pattern: Pattern::Stream, bytes: 64 << 10, messages: 13_000 };
+            let mut scenario = Scenario::new(seed, Topology::MultiPath { paths: 4 }, workload);
+            scenario.network.rate = RATE;
+            scenario.cut_ns = 200_000_000;
+            measure(&scenario).completion.longest_gap_s * 1e3
+        })
+        .collect();
+    stalls.sort_by(f64::total_cmp);
+    writeln!(table, "{:.1}  {:.1}", stalls[10], stalls[19]).expect("a string");
+    assert_snapshot("stall_by_cut.txt", &table);
+}
+
+#[test]
 fn throughput_by_bad_paths_is_as_recorded() {
     let mut table = String::from(
         "throughput with paths that lose 30%, % of all 8 links\nbad paths  throughput\n",

@@ -188,6 +188,11 @@ impl Paths {
         self.quarantined > 0
     }
 
+    /// Whether no more than half of the paths are quarantined.
+    pub(crate) const fn most_are_good(&self) -> bool {
+        self.quarantined * 2 <= self.paths.len()
+    }
+
     /// The path came back clean: use it again soon.
     pub(crate) fn recycle(&mut self, slot: u8) {
         if self.recycled.len() < self.paths.len() && self.paths[usize::from(slot)].is_good() {

@@ -94,8 +94,18 @@ impl Endpoint {
         if context.backoff == 2 {
             context.congestion.on_timeout();
         }
+        let slot = context.tx.get(oldest).map(|entry| entry.slot);
         context.tx.lose(oldest, &mut context.paths);
         context.forced = 1;
+        // Nothing else may tell that this path is dead: if all that is in flight went over dead
+        // ones, no acknowledgement comes that could show it. A mistake costs one probe. When most
+        // paths are in question it is the peer that is silent.
+        if let Some(slot) = slot
+            && context.paths.most_are_good()
+            && context.paths.quarantine(slot, now)
+        {
+            self.counters.path_quarantines += 1;
+        }
         context.hold_until = context.hold_until.min(now);
         let pause = timeout(peer, &self.config);
         if let Some(context) = &mut peer.context {

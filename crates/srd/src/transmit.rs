@@ -9,6 +9,9 @@ use crate::{Endpoint, Filled, Upper, context::Context, inbound::REACH, peer::Pee
 
 /// The time waited for the first answer of a peer whose round trip is not known.
 const FIRST_TIMEOUT: Duration = Duration::from_millis(3);
+/// Timeouts in a row before they become longer: what is sent again, and the answer to it, may take
+/// a path that is as dead as the first.
+const EARLY_TIMEOUTS: u32 = 2;
 /// The bytes of a datagram that is only a header.
 const BARE_HEADER: u32 = 32;
 /// The bytes of the shortest datagram that acknowledges.
@@ -408,7 +411,8 @@ impl Endpoint {
 
 /// The time after which silence of `peer` is a timeout.
 pub(crate) fn timeout(peer: &Peer, config: &crate::Config) -> Duration {
-    let backoff = peer.context.as_ref().map_or(0, |context| context.backoff).min(16);
+    let timeouts = peer.context.as_ref().map_or(0, |context| context.backoff);
+    let backoff = timeouts.saturating_sub(EARLY_TIMEOUTS).min(16);
     let base = if peer.rtt.is_known() {
         (peer.rtt.overdue() + config.ack_delay * 2).max(config.min_rto)
     } else {
