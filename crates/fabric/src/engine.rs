@@ -8,7 +8,7 @@ use message::{Landed, LandingOffer};
 use srd::{Handled, Incoming, TrainLimits, Upper};
 use wire::{Header, Kind, PeerId, Time, Train};
 
-use crate::{Clock, Error};
+use crate::{Clock, Error, wait::WaitObject};
 
 /// Trains sent before the device is looked at for arrivals.
 const SEND_BATCH: usize = 4;
@@ -67,6 +67,12 @@ pub(crate) struct Engine<D, L> {
     /// Something was posted since the last call that made progress.
     in_burst: bool,
     peers_seen: usize,
+    wait_object: Option<WaitObject>,
+    /// When the wait object tells whoever sleeps on it; `None` if nobody was let sleep since
+    /// progress was made.
+    wakes_at: Option<Time>,
+    /// The process that opened the endpoint.
+    pub(crate) owner: u32,
 }
 
 impl<D: PacketIo, L: Layer> Engine<D, L> {
@@ -94,6 +100,9 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             flushed_at: Time::ZERO,
             in_burst: false,
             peers_seen: 0,
+            wait_object: None,
+            wakes_at: None,
+            owner: std::process::id(),
         })
     }
 
@@ -107,6 +116,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     pub(crate) fn progress(&mut self) -> Result<bool, Error> {
         let now = self.clock.now();
         self.in_burst = false;
+        self.wakes_at = None;
         let sent = self.flush(now, SEND_BATCH);
         let received = self.receive(now)?;
         let due = self.transport.poll_timeout().is_some_and(|at| at <= now);
@@ -131,9 +141,12 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             || in_flight == 0
             || self.layer.queued_bytes(peer) >= WORTH_SENDING
             || now.since(self.flushed_at) >= COMPANY
+            // Nobody may come by to send it later.
+            || self.wakes_at.is_some()
         {
             self.flush(now, SEND_BATCH);
         }
+        self.wake_earlier(now);
     }
 
     /// The application looked for completions: what it posts next is a new burst.
@@ -150,6 +163,58 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             (a, b) => a.or(b),
         };
         Ok(self.device.wait(timeout)?)
+    }
+
+    /// The descriptor that [`Self::may_sleep`] is about.
+    pub(crate) fn wait_object(&mut self) -> Result<&WaitObject, Error> {
+        if self.wait_object.is_none() {
+            let made = WaitObject::new(self.device.descriptor());
+            self.wait_object = Some(made.map_err(Error::Device)?);
+        }
+        self.wait_object.as_ref().ok_or(Error::Device(std::io::ErrorKind::NotFound.into()))
+    }
+
+    /// Does all that can be done now; then, unless the application has something to take, sets
+    /// the wait object so that it tells when there is more to do. Returns whether the application
+    /// may sleep on it.
+    pub(crate) fn may_sleep(&mut self) -> Result<bool, Error> {
+        while !self.layer.has_completions() {
+            if self.progress()? {
+                continue;
+            }
+            // What a wrapped device holds back is let go, and what it has fetched is seen.
+            self.device.wait(Some(Duration::ZERO)).map_err(Error::Device)?;
+            if self.progress()? {
+                continue;
+            }
+            let now = self.clock.now();
+            self.wake_at(now, self.transport.poll_timeout())?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn wake_at(&mut self, now: Time, due: Option<Time>) -> Result<(), Error> {
+        let delay = due.map(|at| at.since(now));
+        self.wait_object()?.set_delay(delay).map_err(Error::Device)?;
+        self.wakes_at = Some(due.unwrap_or(Time::NEVER));
+        Ok(())
+    }
+
+    /// Something was posted while another thread may sleep: it must not sleep over what follows.
+    fn wake_earlier(&mut self, now: Time) {
+        let due = self.transport.poll_timeout();
+        if let (Some(set), Some(due)) = (self.wakes_at, due)
+            && due < set
+        {
+            // Without a timer the sleeper's own bound has to do.
+            self.wake_at(now, Some(due)).ok();
+        }
+    }
+
+    /// Whether this is the process that opened the endpoint, not a child it forked.
+    pub(crate) fn is_owner(&self) -> bool {
+        self.owner == std::process::id()
     }
 
     /// Whether nothing is left to send or to be acknowledged.
@@ -174,6 +239,10 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     }
 
     pub(crate) fn say_goodbye(&mut self) {
+        // A child process has copies of the sockets, but the peers are its parent's.
+        if !self.is_owner() {
+            return;
+        }
         self.transport.close();
         let now = self.clock.now();
         // One datagram a peer; what does not leave at once is not worth waiting for.
