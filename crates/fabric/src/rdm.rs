@@ -89,8 +89,8 @@ pub struct RdmEndpoint<D: PacketIo = UdpDevice> {
 }
 
 impl RdmEndpoint {
-    /// Opens an endpoint on a UDP device of its own, with shared memory to peers on this host unless
-    /// the options say otherwise.
+    /// Opens an endpoint on a UDP device of its own, with shared memory to peers on this host
+    /// unless the options say otherwise.
     pub fn open(options: &Options) -> Result<Self, Error> {
         let device = UdpDevice::open(options.listen, &options.device)?;
         let mut endpoint = Self::on_device(device, options)?;
