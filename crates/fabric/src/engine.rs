@@ -3,12 +3,16 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use io::{Arrival, Landing, Layout, PacketIo, Scratch, SendError};
+use io::{Arrival, Landing, Layout, PacketIo, Scratch, SendError, shm::Request};
 use message::{Landed, LandingOffer};
 use srd::{Handled, Incoming, TrainLimits, Upper};
-use wire::{Header, Kind, PeerId, Time, Train};
+use wire::{ConnId, Header, Kind, PeerId, Time, Train};
 
-use crate::{Clock, Error, wait::WaitObject};
+use crate::{
+    Clock, Error,
+    local::{Locals, Routed},
+    wait::WaitObject,
+};
 
 /// Trains sent before the device is looked at for arrivals.
 const SEND_BATCH: usize = 4;
@@ -18,6 +22,12 @@ const RECEIVE_BATCH: usize = 8;
 const WORTH_SENDING: u64 = 16 << 10;
 /// How long a small message may wait for company while others are in flight to its peer.
 const COMPANY: Duration = Duration::from_micros(20);
+/// With links to peers of this host, and nothing from others for a while, the device is looked at
+/// only this often: each look is a system call, and costs a message through shared memory more
+/// than all else.
+const DEVICE_PAUSE: Duration = Duration::from_micros(4);
+/// How long nothing has come from others then.
+const DEVICE_QUIET: Duration = Duration::from_micros(100);
 
 /// A message layer, as the engine sees it.
 pub(crate) trait Layer: Upper {
@@ -57,6 +67,7 @@ pub(crate) struct Engine<D, L> {
     pub(crate) transport: srd::Endpoint,
     pub(crate) layer: L,
     pub(crate) clock: Clock,
+    pub(crate) locals: Locals,
     scratch: Scratch,
     /// A train put together again after it landed in the wrong place.
     gathered: Vec<u8>,
@@ -73,6 +84,8 @@ pub(crate) struct Engine<D, L> {
     wakes_at: Option<Time>,
     /// The process that opened the endpoint.
     pub(crate) owner: u32,
+    looked_at: Time,
+    arrived_at: Time,
 }
 
 impl<D: PacketIo, L: Layer> Engine<D, L> {
@@ -93,6 +106,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             transport,
             layer,
             clock: Clock::start(),
+            locals: Locals::off(),
             scratch: Scratch::default(),
             gathered: Vec::new(),
             train: Train::default(),
@@ -103,7 +117,17 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             wait_object: None,
             wakes_at: None,
             owner: std::process::id(),
+            looked_at: Time::ZERO,
+            arrived_at: Time::ZERO,
         })
+    }
+
+    /// Uses shared memory with peers of this host from now on.
+    pub(crate) fn use_shared_memory(&mut self) -> Result<(), Error> {
+        let seed = getrandom::u64().map_err(Error::NoRandomness)?;
+        let retries = self.transport.config().rnr_retries;
+        self.locals = Locals::announce(self.device.local_address(), seed, retries);
+        Ok(())
     }
 
     pub(crate) fn connect(&mut self, address: SocketAddr) -> Result<PeerId, Error> {
@@ -116,35 +140,132 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     pub(crate) fn progress(&mut self) -> Result<bool, Error> {
         let now = self.clock.now();
         self.in_burst = false;
-        self.wakes_at = None;
+        if self.wakes_at.take().is_some() {
+            self.end_sleep();
+        }
+        let local = self.progress_locals(now);
         let sent = self.flush(now, SEND_BATCH);
-        let received = self.receive(now)?;
+        let received = self.may_look(now, local) && self.receive(now)?;
         let due = self.transport.poll_timeout().is_some_and(|at| at <= now);
         if due {
             while let Some(address) = self.device.take_unreachable() {
                 self.transport.handle_unreachable(now, address);
             }
-            self.transport.handle_timeout(now, &mut self.layer);
+            let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
+            self.transport.handle_timeout(now, upper);
         }
         // What is due may have given the next call something to send.
-        Ok(sent || received || due)
+        Ok(local || sent || received || due)
+    }
+
+    /// Whether to look at the device now.
+    fn may_look(&mut self, now: Time, local: bool) -> bool {
+        let is_quiet = now.since(self.arrived_at) >= DEVICE_QUIET;
+        if self.locals.has_links() && is_quiet {
+            // What came from a peer of this host goes to the application first.
+            let pause = if local { DEVICE_QUIET } else { DEVICE_PAUSE };
+            if now.since(self.looked_at) < pause {
+                return false;
+            }
+        }
+        self.looked_at = now;
+        true
+    }
+
+    /// Receives from peers of this host, and deals with links that come and go.
+    fn progress_locals(&mut self, now: Time) -> bool {
+        let any = self.locals.receive(now, &mut self.layer);
+        while let Some((peer, error)) = self.locals.find_loss(now) {
+            let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
+            self.transport.give_up(now, peer, error, upper);
+        }
+        while let Some((peer, link, connid)) = self.locals.take_accepted(now) {
+            // A link to a past incarnation, or to one that is not known: it closes.
+            if self.transport.peer_connid(peer).is_none_or(|known| known.raw() == connid)
+                && self.meet(now, peer, connid)
+            {
+                self.locals.set_up(now, peer, link);
+            }
+        }
+        for request in self.locals.take_requests() {
+            self.answer(now, request);
+        }
+        self.wake_peers(now);
+        any
+    }
+
+    /// A peer of this host asks for a link.
+    fn answer(&mut self, now: Time, request: Request) {
+        let Ok(peer) = self.connect(request.address) else { return request.refuse() };
+        let ours = self.transport.local_connid(peer).raw();
+        let is_known = self.transport.peer_connid(peer).map(ConnId::raw) == Some(request.connid);
+        // A peer that has restarted has no link any more, whatever it looks like from here.
+        if is_known && !self.locals.wants_link(peer, ours, request.connid) {
+            return request.refuse();
+        }
+        if !self.meet(now, peer, request.connid) {
+            return request.refuse();
+        }
+        let ours = self.transport.local_connid(peer).raw();
+        if !self.locals.wants_link(peer, ours, request.connid) {
+            return request.refuse();
+        }
+        // It may have gone since it asked; then it stays a peer like any other.
+        if let Ok(link) = request.accept(ours) {
+            self.locals.set_up(now, peer, Box::new(link));
+        }
+    }
+
+    fn meet(&mut self, now: Time, peer: PeerId, connid: u32) -> bool {
+        let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
+        ConnId::new(connid).is_some_and(|connid| self.transport.meet(now, peer, connid, upper))
+    }
+
+    /// Wakes peers of this host that sleep on their device, by the smallest datagram there is.
+    fn wake_peers(&mut self, now: Time) {
+        while let Some(peer) = self.locals.take_to_wake() {
+            let header = self.unreliable_header(now, peer);
+            let mut train = Train::default();
+            train.destination = self.transport.peer_address(peer);
+            header.emit(train.heads());
+            Header::seal(train.heads());
+            train.close(bytes::Bytes::new());
+            // If the peer's socket is full, it does not sleep. If this one's is, the peer looks by
+            // itself before long.
+            let (Ok(()) | Err(_)) = self.device.send(&train);
+        }
     }
 
     /// Something was posted for `peer`: the first of a burst leaves at once, what follows waits for
     /// company.
     pub(crate) fn kick(&mut self, peer: PeerId) {
         let now = self.clock.now();
+        if self.locals.is_worth_an_offer(now, peer) {
+            let connid = self.transport.local_connid(peer).raw();
+            self.locals.offer(now, peer, self.transport.peer_address(peer), connid);
+        }
         self.wake(now);
-        let (in_flight, _) = self.transport.window_use(peer);
+        let is_local = self.locals.is_up(peer);
+        let is_alone = if is_local {
+            self.locals.in_flight(peer) == 0
+        } else {
+            self.transport.window_use(peer).0 == 0
+        };
         let is_first = !std::mem::replace(&mut self.in_burst, true);
         if is_first
-            || in_flight == 0
+            || is_alone
             || self.layer.queued_bytes(peer) >= WORTH_SENDING
             || now.since(self.flushed_at) >= COMPANY
             // Nobody may come by to send it later.
             || self.wakes_at.is_some()
         {
-            self.flush(now, SEND_BATCH);
+            if is_local {
+                self.flushed_at = now;
+                self.locals.flush(now, peer, &mut self.layer);
+                self.wake_peers(now);
+            } else {
+                self.flush(now, SEND_BATCH);
+            }
         }
         self.wake_earlier(now);
     }
@@ -162,7 +283,17 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        Ok(self.device.wait(timeout)?)
+        let Some(longest) = self.locals.announce_sleep(now) else { return Ok(()) };
+        let timeout = timeout.map_or(longest, |timeout| timeout.min(longest));
+        let slept = self.device.wait((timeout != Duration::MAX).then_some(timeout));
+        self.end_sleep();
+        Ok(slept?)
+    }
+
+    fn end_sleep(&mut self) {
+        self.locals.end_sleep();
+        // What has woken this endpoint may be on the device.
+        self.looked_at = Time::ZERO;
     }
 
     /// The descriptor that [`Self::may_sleep`] is about.
@@ -188,16 +319,20 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
                 continue;
             }
             let now = self.clock.now();
-            self.wake_at(now, self.transport.poll_timeout())?;
+            // After this, peers of this host know that they have to wake the sleeper.
+            let Some(longest) = self.locals.announce_sleep(now) else { continue };
+            let due = self.transport.poll_timeout().unwrap_or(Time::NEVER);
+            let bound = if longest == Duration::MAX { Time::NEVER } else { now + longest };
+            self.wake_at(now, due.min(bound))?;
             return Ok(true);
         }
         Ok(false)
     }
 
-    fn wake_at(&mut self, now: Time, due: Option<Time>) -> Result<(), Error> {
-        let delay = due.map(|at| at.since(now));
+    fn wake_at(&mut self, now: Time, due: Time) -> Result<(), Error> {
+        let delay = (due != Time::NEVER).then(|| due.since(now));
         self.wait_object()?.set_delay(delay).map_err(Error::Device)?;
-        self.wakes_at = Some(due.unwrap_or(Time::NEVER));
+        self.wakes_at = Some(due);
         Ok(())
     }
 
@@ -208,7 +343,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             && due < set
         {
             // Without a timer the sleeper's own bound has to do.
-            self.wake_at(now, Some(due)).ok();
+            self.wake_at(now, due).ok();
         }
     }
 
@@ -219,7 +354,10 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
 
     /// Whether nothing is left to send or to be acknowledged.
     pub(crate) fn is_drained(&self) -> bool {
-        !self.unsent && self.layer.sends_outstanding() == 0 && self.transport.is_drained()
+        !self.unsent
+            && self.layer.sends_outstanding() == 0
+            && self.transport.is_drained()
+            && self.locals.is_drained()
     }
 
     /// Waits until everything sent is acknowledged, at most `linger`, then says goodbye.
@@ -239,8 +377,10 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     }
 
     pub(crate) fn say_goodbye(&mut self) {
-        // A child process has copies of the sockets, but the peers are its parent's.
+        // A child process has copies of sockets and mappings, but the peers are its parent's, and
+        // what closes a link closes it for both.
         if !self.is_owner() {
+            std::mem::forget(std::mem::replace(&mut self.locals, Locals::off()));
             return;
         }
         self.transport.close();
@@ -251,11 +391,17 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
                 break;
             }
         }
+        self.locals.close();
+        self.wake_peers(now);
     }
 
     fn wake(&mut self, now: Time) {
         while let Some(peer) = self.layer.poll_wake() {
-            self.transport.wake(now, peer);
+            if self.locals.is_up(peer) {
+                self.locals.wake(peer);
+            } else {
+                self.transport.wake(now, peer);
+            }
         }
     }
 
@@ -263,10 +409,11 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     pub(crate) fn flush(&mut self, now: Time, most: usize) -> bool {
         self.wake(now);
         self.flushed_at = now;
-        let mut sent = false;
+        let mut sent = self.locals.flush_all(now, &mut self.layer);
+        self.wake_peers(now);
         for _ in 0..most {
-            if !self.unsent && !self.transport.poll_transmit(now, &mut self.train, &mut self.layer)
-            {
+            let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
+            if !self.unsent && !self.transport.poll_transmit(now, &mut self.train, upper) {
                 break;
             }
             self.unsent = false;
@@ -288,7 +435,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     /// The last train's destination takes datagrams of at most `bytes`.
     fn shrink(&mut self, now: Time, bytes: usize) {
         if let Some(peer) = self.transport.find_peer(self.train.destination) {
-            self.transport.shrink_datagrams(now, peer, bytes, &mut self.layer);
+            let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
+            self.transport.shrink_datagrams(now, peer, bytes, upper);
         }
     }
 
@@ -328,6 +476,9 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
                 Layout::Landed => self.deliver_landed(now, &arrival, &scratch, offer),
             }
             self.scratch.bytes = scratch;
+        }
+        if any {
+            self.arrived_at = now;
         }
         Ok(any)
     }
@@ -378,7 +529,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
 
     fn handle(&mut self, now: Time, arrival: &Arrival, bytes: &[u8], landed: usize) {
         let incoming = Incoming { source: arrival.source, ecn: arrival.ecn, bytes, landed };
-        let handled = self.transport.handle_datagram(now, incoming, &mut self.layer);
+        let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
+        let handled = self.transport.handle_datagram(now, incoming, upper);
         if let Handled::Unreliable(address, payload_at) = handled
             && let Ok(peer) = self.transport.connect(address)
         {
@@ -413,7 +565,19 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             return Err(SendError::TooLarge(limit - wire::HEADER_LEN));
         }
         let destination = self.transport.peer_address(peer);
-        let header = Header {
+        let header = self.unreliable_header(now, peer);
+        self.train.clear();
+        self.train.destination = destination;
+        self.train.entropy = wire::Entropy(0);
+        header.emit(self.train.heads());
+        Header::seal(self.train.heads());
+        self.train.close(payload);
+        self.device.send(&self.train)
+    }
+
+    fn unreliable_header(&self, now: Time, peer: PeerId) -> Header {
+        let destination = self.transport.peer_address(peer);
+        Header {
             kind: Kind::Unreliable,
             ack_requested: false,
             hollow: false,
@@ -426,13 +590,6 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             entropy: wire::Entropy(0),
             ack_len: 0,
             covered: 0,
-        };
-        self.train.clear();
-        self.train.destination = destination;
-        self.train.entropy = wire::Entropy(0);
-        header.emit(self.train.heads());
-        Header::seal(self.train.heads());
-        self.train.close(payload);
-        self.device.send(&self.train)
+        }
     }
 }

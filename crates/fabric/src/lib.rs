@@ -1,6 +1,7 @@
 //! Elastane's public Rust API: endpoints on a software fabric.
 //!
-//! - [`RdmEndpoint`]: reliable messages of any size, tagged or not, in order per sender.
+//! - [`RdmEndpoint`]: reliable messages of any size, tagged or not, in order per sender. Peers on
+//!   the same host are reached through shared memory, all others by UDP.
 //! - [`SrdEndpoint`]: reliable messages of one datagram, in any order.
 //! - [`DatagramEndpoint`]: unreliable datagrams.
 //!
@@ -14,6 +15,7 @@
 mod clock;
 mod datagram;
 mod engine;
+mod local;
 mod options;
 mod rdm;
 mod wait;
@@ -22,6 +24,7 @@ pub use bytes::Bytes;
 pub use clock::Clock;
 pub use datagram::{DatagramEndpoint, SrdEndpoint};
 pub use io::{CaptureDevice, FaultDevice, FaultSpec, PacketIo, SendError, UdpDevice, UdpOptions};
+pub use local::{LocalError, PeerRoute, SharedMemory, UdpReason};
 pub use memory::Buffer;
 pub use message::{Busy, Completion, Event, OpId, OperationError, PeekInfo, SendRequest, TagMatch};
 pub use options::{Error, Options};

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use io::{OpenError, UdpOptions};
 
+use crate::SharedMemory;
+
 /// Settings of an endpoint. Each field's default suits Ethernet within one site.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -15,6 +17,9 @@ pub struct Options {
     pub messages: message::Config,
     /// The device's settings.
     pub device: UdpOptions,
+    /// Whether [`crate::RdmEndpoint::open`] uses shared memory with peers on this host. Endpoints
+    /// of other kinds, and those on a device of the caller's choice, never do.
+    pub shared_memory: SharedMemory,
     /// How long a waiting call spins before it sleeps.
     pub spin: Duration,
 }
@@ -27,6 +32,7 @@ impl Options {
             transport: srd::Config::default(),
             messages: message::Config::default(),
             device: UdpOptions::default(),
+            shared_memory: SharedMemory::default(),
             spin: Duration::from_micros(50),
         }
     }

@@ -12,7 +12,7 @@ use message::{
 use wire::{PeerId, Tag};
 
 use crate::{
-    Clock, Error, Options,
+    Clock, Error, Options, PeerRoute, SharedMemory,
     engine::{Engine, Layer},
 };
 
@@ -89,10 +89,15 @@ pub struct RdmEndpoint<D: PacketIo = UdpDevice> {
 }
 
 impl RdmEndpoint {
-    /// Opens an endpoint on a UDP device of its own.
+    /// Opens an endpoint on a UDP device of its own, with shared memory to peers on this host
+    /// unless the options say otherwise.
     pub fn open(options: &Options) -> Result<Self, Error> {
         let device = UdpDevice::open(options.listen, &options.device)?;
-        Self::on_device(device, options)
+        let mut endpoint = Self::on_device(device, options)?;
+        if options.shared_memory == SharedMemory::Automatic {
+            endpoint.engine.use_shared_memory()?;
+        }
+        Ok(endpoint)
     }
 }
 
@@ -137,6 +142,12 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// Where `peer` listens.
     pub fn peer_address(&self, peer: PeerId) -> SocketAddr {
         self.engine.transport.peer_address(peer)
+    }
+
+    /// The way that messages to `peer` take. It can change from UDP to shared memory once the peer
+    /// has answered.
+    pub fn route(&self, peer: PeerId) -> PeerRoute {
+        self.engine.locals.route(peer)
     }
 
     /// Sends an untagged message. `context` comes back in the completion.

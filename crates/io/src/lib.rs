@@ -1,9 +1,11 @@
-//! Packet I/O: UDP devices, and devices that wrap any device.
+//! Packet I/O: UDP devices, devices that wrap any device, and shared memory between endpoints of
+//! one host.
 #![deny(unsafe_code)]
 
 mod fault;
 mod packet_io;
 mod pcap;
+pub mod shm;
 mod udp;
 
 pub use fault::{FaultCounters, FaultDevice, FaultSide, FaultSpec, FaultSpecError};

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
 use fabric::{
     Buffer, Bytes, CaptureDevice, Completion, Event, FaultDevice, FaultSpec, Options, PacketIo,
-    PeerId, RdmEndpoint, TagMatch, UdpDevice,
+    PeerId, RdmEndpoint, SharedMemory, TagMatch, UdpDevice,
 };
 use serde::{Deserialize, Serialize};
 use wire::Time;
@@ -72,7 +72,9 @@ impl FabricLoad {
     }
 
     fn prepare(&self, test: &Test, link: Link, sends: bool) -> Result<Prepared, LoadError> {
-        let options = Options::listen((link.local, 0).into());
+        // What is measured is the network, though it may be this machine's own.
+        let shared_memory = SharedMemory::Never;
+        let options = Options { shared_memory, ..Options::listen((link.local, 0).into()) };
         if self.tuning.is_plain() {
             let endpoint = RdmEndpoint::open(&options).map_err(LoadError::fabric)?;
             return Ok(FabricHalf::prepare(endpoint, test, sends));

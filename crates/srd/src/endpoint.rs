@@ -35,8 +35,8 @@ pub struct TooManyPeers(pub u32);
 ///
 /// The methods come in four families.
 /// - *Getters*.
-/// - *Commands* of the owner: [`connect`](Self::connect), [`wake`](Self::wake),
-///   [`close`](Self::close).
+/// - *Commands* of the owner: [`connect`](Self::connect), [`meet`](Self::meet),
+///   [`give_up`](Self::give_up), [`wake`](Self::wake), [`close`](Self::close).
 /// - *Network and timer*: [`handle_datagram`](Self::handle_datagram),
 ///   [`handle_unreachable`](Self::handle_unreachable), [`handle_timeout`](Self::handle_timeout).
 /// - *Outputs*: [`poll_transmit`](Self::poll_transmit) until it returns `false`, then
@@ -235,6 +235,41 @@ impl Endpoint {
         self.receive_window = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 
+    /// The incarnation of this endpoint towards `peer`.
+    pub fn local_connid(&self, peer: PeerId) -> ConnId {
+        self.peers[peer.index()].local
+    }
+
+    /// The owner has met `peer` elsewhere than on the network, as the incarnation `connid`. If
+    /// another was known, it is given up as restarted. Returns `false`, and does nothing, if it is
+    /// a past one.
+    pub fn meet(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        connid: ConnId,
+        upper: &mut impl Upper,
+    ) -> bool {
+        let entry = &self.peers[peer.index()];
+        if entry.is_retired(connid) {
+            return false;
+        }
+        if entry.connid.is_some_and(|known| known != connid) {
+            self.fail(now, peer, PeerError::Restarted, upper);
+        }
+        let entry = &mut self.peers[peer.index()];
+        entry.connid = Some(connid);
+        entry.proven = true;
+        entry.heard = true;
+        entry.heard_at = now;
+        true
+    }
+
+    /// The owner knows, from elsewhere than the network, that `peer` is lost.
+    pub fn give_up(&mut self, now: Time, peer: PeerId, error: PeerError, upper: &mut impl Upper) {
+        self.fail(now, peer, error, upper);
+    }
+
     /// [`Upper::fill`] has something for `peer`.
     pub fn wake(&mut self, now: Time, peer: PeerId) {
         let entry = &mut self.peers[peer.index()];
@@ -315,7 +350,7 @@ impl Endpoint {
             PeerError::Unreachable(_) => self.counters.unreachable_remote_events += 1,
             PeerError::Unresponsive(_) => self.counters.unresponsive_remote_events += 1,
             PeerError::Restarted => self.counters.restarted_remote_events += 1,
-            PeerError::Closed => {}
+            PeerError::Closed | PeerError::Exited => {}
         }
         // A new incarnation towards the peer: if it lives it begins anew as well, and nothing that
         // is still on its way from before is taken for new. One of which nothing was taken has no
@@ -324,7 +359,7 @@ impl Endpoint {
             entry.local = fresh;
             entry.unaddressed = false;
         }
-        if matches!(error, PeerError::Restarted | PeerError::Closed) {
+        if matches!(error, PeerError::Restarted | PeerError::Closed | PeerError::Exited) {
             entry.retire_connid();
         }
         entry.begin_anew(&self.config);

@@ -18,4 +18,8 @@ pub enum PeerError {
     /// The peer said it was closing.
     #[error("closed by the peer")]
     Closed,
+    /// The peer's process on this host ended without closing, or has spoilt the memory it shares.
+    /// Over a network nobody can tell; that is [`PeerError::Unresponsive`].
+    #[error("exited: its process on this host ended without closing")]
+    Exited,
 }

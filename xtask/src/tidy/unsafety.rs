@@ -4,17 +4,19 @@ use crate::workspace::Package;
 
 use super::{Finding, source::RustFile};
 
-/// Crates with system calls that no safe crate offers, and the one folder (or the file of its
-/// name) they are in. Every other crate forbids unsafe code.
-const UNSAFE_FOLDERS: &[(&str, &str)] =
-    &[("io", "crates/io/src/udp/sys/"), ("hosts", "crates/hosts/src/sys/")];
+/// Crates with system calls or memory that no safe crate offers, and the folders (or the files of
+/// their names) these are in. Every other crate forbids unsafe code.
+const UNSAFE_FOLDERS: &[(&str, &[&str])] = &[
+    ("io", &["crates/io/src/udp/sys/", "crates/io/src/shm/sys/", "crates/io/src/shm/ring/"]),
+    ("hosts", &["crates/hosts/src/sys/"]),
+];
 
 const FORBID: &[&str] = &["#", "!", "[", "forbid", "(", "unsafe_code"];
 
 /// Finds crates that should forbid unsafe code and do not, and unsafe code out of its place.
 pub(super) fn check(packages: &[Package], files: &[RustFile<'_>]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for package in packages.iter().filter(|package| folder_of(&package.name).is_none()) {
+    for package in packages.iter().filter(|package| folders_of(&package.name).is_empty()) {
         let roots = files.iter().filter(|file| package.roots.iter().any(|r| r == file.path()));
         let lax = roots.filter(|root| root.lines_with(FORBID).is_empty());
         findings.extend(lax.map(|root| {
@@ -22,20 +24,22 @@ pub(super) fn check(packages: &[Package], files: &[RustFile<'_>]) -> Vec<Finding
         }));
     }
     for file in files {
-        let folder = folder_of(file.package());
-        if folder.is_some_and(|folder| is_in(file.path(), folder)) {
+        let folders = folders_of(file.package());
+        if folders.iter().any(|folder| is_in(file.path(), folder)) {
             continue;
         }
-        let place = folder.unwrap_or("no file of this crate");
-        let message = format!("unsafe code out of its place, which is {place}");
+        let message = match folders {
+            [] => "unsafe code, which has no place in this crate".to_owned(),
+            folders => format!("unsafe code out of its place, which is {}", folders.join(" or ")),
+        };
         let lines = file.lines_with(&["unsafe"]);
         findings.extend(lines.into_iter().map(|line| Finding::new(file.path(), line, &message)));
     }
     findings
 }
 
-fn folder_of(package: &str) -> Option<&'static str> {
-    UNSAFE_FOLDERS.iter().find(|(name, _)| *name == package).map(|(_, folder)| *folder)
+fn folders_of(package: &str) -> &'static [&'static str] {
+    UNSAFE_FOLDERS.iter().find(|(name, _)| *name == package).map_or(&[], |(_, folders)| *folders)
 }
 
 fn is_in(path: &str, folder: &str) -> bool {
@@ -73,6 +77,8 @@ mod tests {
     fn unsafe_block_outside_the_folder_is_caught() {
         assert_eq!(found("io", "crates/io/src/udp/device.rs", UNSAFE).len(), 1);
         assert_eq!(found("io", "crates/io/src/udp/sys/message.rs", UNSAFE), []);
+        assert_eq!(found("io", "crates/io/src/shm/ring.rs", UNSAFE), []);
+        assert_eq!(found("io", "crates/io/src/shm/link.rs", UNSAFE).len(), 1);
         assert_eq!(found("hosts", "crates/hosts/src/sys.rs", UNSAFE), []);
     }
 

@@ -1,0 +1,234 @@
+//! The messages of one peer through its link.
+
+use std::{collections::VecDeque, time::Duration};
+
+use io::shm::{Corrupt, Link};
+use srd::{Delivery, PeerError};
+use wire::{PeerId, Time, Token, Train};
+
+use crate::engine::Layer;
+
+/// Records sent before others get their turn.
+const SEND_TURN: usize = 16;
+/// Records received before the application gets its turn.
+const RECEIVE_TURN: usize = 16;
+/// With this many refused records waiting, new ones leave only beside those.
+const MANY_REFUSED: usize = 16;
+/// The most refused records sent again at once.
+const MAX_RETRIES: u32 = 64;
+/// The first pause after a refusal, and the longest.
+const FIRST_HOLD: Duration = Duration::from_micros(50);
+const LONGEST_HOLD: Duration = Duration::from_millis(10);
+/// How often it is checked whether the peer's process lives.
+pub(super) const LIVENESS: Duration = Duration::from_millis(100);
+
+/// A record that the peer has not dealt with.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    token: Token,
+    /// How often the peer refused it.
+    refusals: u32,
+}
+
+/// A link, and what the message layer has on it.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) link: Box<Link>,
+    peer: PeerId,
+    /// The layer has something to send.
+    pub(super) wants: bool,
+    /// In the order sent.
+    sent: VecDeque<Sent>,
+    /// Refused, to be sent again.
+    refused: VecDeque<Sent>,
+    hold: Duration,
+    hold_until: Time,
+    /// Refused records that may be sent again now, and then as many as were accepted doubled.
+    retries: u32,
+    burst: u32,
+    checked_at: Time,
+    /// The rings hold what no peer writes.
+    is_corrupt: bool,
+}
+
+impl Line {
+    pub(super) fn new(link: Box<Link>, peer: PeerId, now: Time) -> Self {
+        Self {
+            link,
+            peer,
+            // What was to be sent before the link was there is not announced again.
+            wants: true,
+            sent: VecDeque::new(),
+            refused: VecDeque::new(),
+            hold: Duration::ZERO,
+            hold_until: Time::ZERO,
+            retries: 0,
+            burst: 1,
+            checked_at: now,
+            is_corrupt: false,
+        }
+    }
+
+    /// Records that the peer has not taken.
+    pub(super) fn in_flight(&self) -> usize {
+        self.sent.len() + self.refused.len()
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        !self.wants && self.in_flight() == 0
+    }
+
+    /// When refused records may be sent again.
+    pub(super) fn due(&self) -> Option<Time> {
+        (!self.refused.is_empty()).then_some(self.hold_until)
+    }
+
+    /// Sends what waits, as far as there is room. Returns whether anything left.
+    pub(super) fn flush(&mut self, now: Time, layer: &mut impl Layer, train: &mut Train) -> bool {
+        let mut any = false;
+        if !self.refused.is_empty() && now >= self.hold_until {
+            // Without an answer to these, the next attempt is a pause away.
+            self.hold_until = now + self.hold.max(FIRST_HOLD);
+            self.retries = self.burst;
+        }
+        for _ in 0..SEND_TURN {
+            if !self.link.has_room() {
+                break;
+            }
+            let again = self.retries > 0 && self.send_refused(layer, train);
+            let may_fill = again || self.refused.len() < MANY_REFUSED;
+            let new = self.wants && may_fill && self.send_new(now, layer, train);
+            if !again && !new {
+                break;
+            }
+            any = true;
+        }
+        any
+    }
+
+    fn send_refused(&mut self, layer: &mut impl Layer, train: &mut Train) -> bool {
+        let Some(sent) = self.refused.pop_front() else { return false };
+        self.retries -= 1;
+        train.clear();
+        let tail = layer.refill(self.peer, sent.token, train);
+        self.put(tail, sent, train);
+        true
+    }
+
+    fn send_new(&mut self, now: Time, layer: &mut impl Layer, train: &mut Train) -> bool {
+        if !self.link.has_room() {
+            return false;
+        }
+        train.clear();
+        let Some(filled) = layer.fill(now, self.peer, Link::MAX_RECORD, train) else {
+            self.wants = false;
+            return false;
+        };
+        self.wants = filled.more;
+        self.put(filled.tail, Sent { token: filled.token, refusals: 0 }, train);
+        true
+    }
+
+    /// Sends the datagram that is open in `train`, for which there is room.
+    fn put(&mut self, tail: bytes::Bytes, sent: Sent, train: &mut Train) {
+        let took = self.link.send(train.heads(), &tail);
+        assert!(took, "there was room for the longest record");
+        self.sent.push_back(sent);
+    }
+
+    /// Hands what has come to the layer, and tells it what the peer took. Refused records are sent
+    /// again at most `retries` times. Returns whether anything happened.
+    pub(super) fn receive(
+        &mut self,
+        now: Time,
+        layer: &mut impl Layer,
+        retries: Option<u32>,
+    ) -> bool {
+        let result = self.try_receive(now, layer, retries);
+        self.is_corrupt |= result.is_err();
+        result.unwrap_or(false)
+    }
+
+    fn try_receive(
+        &mut self,
+        now: Time,
+        layer: &mut impl Layer,
+        retries: Option<u32>,
+    ) -> Result<bool, Corrupt> {
+        let mut any = false;
+        for _ in 0..RECEIVE_TURN {
+            // The application waits for what it has got already.
+            if any && layer.has_completions() || !self.receive_one(now, layer)? {
+                break;
+            }
+            any = true;
+        }
+        self.link.release();
+        Ok(self.collect(now, layer, retries)? || any)
+    }
+
+    fn receive_one(&mut self, now: Time, layer: &mut impl Layer) -> Result<bool, Corrupt> {
+        let peer = self.peer;
+        self.link.receive(|bytes| layer.deliver(now, peer, bytes, 0) == Delivery::Accepted)
+    }
+
+    /// Tells the layer which records the peer took.
+    fn collect(
+        &mut self,
+        now: Time,
+        layer: &mut impl Layer,
+        retries: Option<u32>,
+    ) -> Result<bool, Corrupt> {
+        let Self { link, peer, sent, refused, hold, hold_until, burst, .. } = self;
+        let mut held = false;
+        let count = link.collect(|was_refused| {
+            let Some(Sent { token, refusals }) = sent.pop_front() else { return };
+            if !was_refused {
+                if refusals > 0 {
+                    *burst = (*burst * 2).min(MAX_RETRIES);
+                    *hold = Duration::ZERO;
+                    *hold_until = now;
+                }
+                layer.acked(now, *peer, token);
+            } else if retries.is_some_and(|most| refusals >= most) {
+                layer.refused(now, *peer, token);
+            } else {
+                // One pause for all that are refused at the same time.
+                if !held && (refusals > 0 || refused.is_empty()) {
+                    held = true;
+                    *burst = 1;
+                    *hold = (*hold * 2).clamp(FIRST_HOLD, LONGEST_HOLD);
+                    *hold_until = now + *hold;
+                }
+                refused.push_back(Sent { token, refusals: refusals.saturating_add(1) });
+            }
+        })?;
+        Ok(count > 0)
+    }
+
+    /// Takes whatever the peer sent before it went, and what it took.
+    pub(super) fn drain(&mut self, now: Time, layer: &mut impl Layer) {
+        while let Ok(true) = self.receive_one(now, layer) {}
+        // What it refused last is not sent again: it is gone.
+        let (Ok(_) | Err(Corrupt)) = self.collect(now, layer, None);
+    }
+
+    /// How the peer went, if it did.
+    pub(super) fn loss(&mut self, now: Time) -> Option<PeerError> {
+        if self.is_corrupt {
+            return Some(PeerError::Exited);
+        }
+        if self.link.peer_has_closed() {
+            return Some(PeerError::Closed);
+        }
+        if now.since(self.checked_at) < LIVENESS {
+            return None;
+        }
+        self.checked_at = now;
+        // It may have closed since.
+        if self.link.peer_lives() || self.link.peer_has_closed() {
+            return None;
+        }
+        Some(PeerError::Exited)
+    }
+}

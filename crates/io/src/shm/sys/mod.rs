@@ -1,0 +1,5 @@
+//! Mapped memory, behind safe functions.
+
+mod mapping;
+
+pub(super) use mapping::{Mapping, Window};
