@@ -47,7 +47,7 @@ fn main() -> Result<(), Failure> {
 fn open(way: &str) -> Result<RdmEndpoint, Failure> {
     let shared_memory = if way == "shm" { SharedMemory::Automatic } else { SharedMemory::Never };
     let options = Options::listen("127.0.0.1:0".parse()?);
-    Ok(RdmEndpoint::open(&Options { shared_memory, spin: Duration::from_secs(1), ..options })?)
+    Ok(RdmEndpoint::open(&Options { shared_memory, ..options })?)
 }
 
 fn start_echo(

@@ -26,6 +26,8 @@ pub(super) const LIVENESS: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     token: Token,
+    /// Counts datagrams of the layer, the oldest first.
+    serial: u64,
     /// How often the peer refused it.
     refusals: u32,
 }
@@ -39,8 +41,9 @@ pub(super) struct Line {
     pub(super) wants: bool,
     /// In the order sent.
     sent: VecDeque<Sent>,
-    /// Refused, to be sent again.
+    /// Refused, to be sent again, the oldest first: others may be waiting for its turn.
     refused: VecDeque<Sent>,
+    serial: u64,
     hold: Duration,
     hold_until: Time,
     /// Refused records that may be sent again now, and then as many as were accepted doubled.
@@ -60,6 +63,7 @@ impl Line {
             wants: true,
             sent: VecDeque::new(),
             refused: VecDeque::new(),
+            serial: 0,
             hold: Duration::ZERO,
             hold_until: Time::ZERO,
             retries: 0,
@@ -125,7 +129,9 @@ impl Line {
             return false;
         };
         self.wants = filled.more;
-        self.put(filled.tail, Sent { token: filled.token, refusals: 0 }, train);
+        self.serial += 1;
+        let sent = Sent { token: filled.token, serial: self.serial, refusals: 0 };
+        self.put(filled.tail, sent, train);
         true
     }
 
@@ -182,7 +188,7 @@ impl Line {
         let Self { link, peer, sent, refused, hold, hold_until, burst, .. } = self;
         let mut held = false;
         let count = link.collect(|was_refused| {
-            let Some(Sent { token, refusals }) = sent.pop_front() else { return };
+            let Some(Sent { token, serial, refusals }) = sent.pop_front() else { return };
             if !was_refused {
                 if refusals > 0 {
                     *burst = (*burst * 2).min(MAX_RETRIES);
@@ -200,7 +206,8 @@ impl Line {
                     *hold = (*hold * 2).clamp(FIRST_HOLD, LONGEST_HOLD);
                     *hold_until = now + *hold;
                 }
-                refused.push_back(Sent { token, refusals: refusals.saturating_add(1) });
+                let at = refused.partition_point(|other| other.serial < serial);
+                refused.insert(at, Sent { token, serial, refusals: refusals.saturating_add(1) });
             }
         })?;
         Ok(count > 0)

@@ -1,4 +1,4 @@
-//! Peers on this host, and the links to them.
+//! Peers on this host, and the links to them (see docs/shared-memory.md).
 
 mod line;
 mod route;

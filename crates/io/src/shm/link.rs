@@ -9,8 +9,8 @@ use super::{
     sys::{Mapping, Window},
 };
 
-/// Measured on the development machine: fewer slots make a stream of small records wait for its
-/// receiver, more data than this falls out of the processor's cache.
+/// Both sides of a link touch all of its data in turn: this much is meant to stay in a processor's
+/// level-2 cache. A record holds 32 KiB of a message and its heads.
 const GEOMETRY: Geometry = Geometry { slots: 512, data: 512 << 10, record: Link::MAX_RECORD };
 
 /// Says what the file is and how it is laid out.
