@@ -3,12 +3,13 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use inspect::live::{Counters, Queues};
 use io::{Arrival, Landing, Layout, PacketIo, Scratch, SendError};
 use message::{Landed, LandingOffer};
 use srd::{Handled, Incoming, TrainLimits, Upper};
 use wire::{Header, Kind, PeerId, Time, Train};
 
-use crate::{Clock, Error};
+use crate::{Clock, Error, Options, metrics::Published};
 
 /// Trains sent before the device is looked at for arrivals.
 const SEND_BATCH: usize = 4;
@@ -30,6 +31,17 @@ pub(crate) trait Layer: Upper {
 
     /// Sends that are not complete.
     fn sends_outstanding(&self) -> usize;
+
+    /// The kind of endpoint, in a word.
+    fn kind(&self) -> &'static str;
+
+    /// How much waits in the layer.
+    fn queues(&self) -> Queues;
+
+    /// What the layer counted.
+    fn counters(&self) -> Counters {
+        Counters::new()
+    }
 
     fn offer_landing(&mut self) -> Option<LandingOffer> {
         None
@@ -67,10 +79,12 @@ pub(crate) struct Engine<D, L> {
     /// Something was posted since the last call that made progress.
     in_burst: bool,
     peers_seen: usize,
+    /// Present while metrics are on.
+    published: Option<Box<Published>>,
 }
 
 impl<D: PacketIo, L: Layer> Engine<D, L> {
-    pub(crate) fn new(device: D, config: srd::Config, layer: L) -> Result<Self, Error> {
+    pub(crate) fn new(device: D, options: &Options, layer: L) -> Result<Self, Error> {
         let seed = getrandom::u64().map_err(Error::NoRandomness)?;
         let limits = device.limits();
         let datagram_bytes = limits.datagram_bytes.min(limits.train_bytes);
@@ -80,7 +94,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             datagram_bytes,
         };
         let port = device.local_address().port();
-        let mut transport = srd::Endpoint::new(config, port, trains, seed);
+        let mut transport = srd::Endpoint::new(options.transport.clone(), port, trains, seed);
         transport.set_receive_window(limits.receive_buffer);
         Ok(Self {
             device,
@@ -94,6 +108,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             flushed_at: Time::ZERO,
             in_burst: false,
             peers_seen: 0,
+            published: Published::open(options.metrics)?,
         })
     }
 
@@ -117,7 +132,11 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             self.transport.handle_timeout(now, &mut self.layer);
         }
         // What is due may have given the next call something to send.
-        Ok(sent || received || due)
+        let worked = sent || received || due;
+        if self.published.is_some() {
+            self.publish(now, worked);
+        }
+        Ok(worked)
     }
 
     /// Something was posted for `peer`: the first of a burst leaves at once, what follows waits for
@@ -144,12 +163,32 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     /// Sleeps until something arrives or is due, at most `timeout`.
     pub(crate) fn sleep(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         let now = self.clock.now();
-        let due = self.transport.poll_timeout().map(|at| at.since(now));
+        let mut due = self.transport.poll_timeout().map(|at| at.since(now));
+        if let Some(at) = self.published.as_ref().and_then(|published| published.wanted_at()) {
+            // What happened last is put up before a long sleep.
+            due = Some(due.map_or(at.since(now), |due| due.min(at.since(now))));
+        }
         let timeout = match (timeout, due) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
         Ok(self.device.wait(timeout)?)
+    }
+
+    /// Where metrics are to be had.
+    pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
+        self.published.as_ref().map(|published| published.address())
+    }
+
+    /// Puts up what the endpoint is now, where it is time to.
+    #[cold]
+    fn publish(&mut self, now: Time, worked: bool) {
+        let Some(mut published) = self.published.take() else { return };
+        if published.is_due(now, worked) {
+            published.put(now, &self.device, &self.transport, &self.layer);
+            published.rest(now, self.clock.now());
+        }
+        self.published = Some(published);
     }
 
     /// Whether nothing is left to send or to be acknowledged.

@@ -12,16 +12,18 @@
 mod clock;
 mod datagram;
 mod engine;
+mod metrics;
 mod options;
 mod rdm;
 
 pub use bytes::Bytes;
 pub use clock::Clock;
 pub use datagram::{DatagramEndpoint, SrdEndpoint};
+pub use inspect::Port as MetricsPort;
 pub use io::{CaptureDevice, FaultDevice, FaultSpec, PacketIo, SendError, UdpDevice, UdpOptions};
 pub use memory::Buffer;
 pub use message::{Busy, Completion, Event, OpId, OperationError, PeekInfo, SendRequest, TagMatch};
-pub use options::{Error, Options};
+pub use options::{Error, METRICS_VARIABLE, Metrics, Options};
 pub use rdm::{RdmEndpoint, ReceiveRefused};
 pub use srd::PeerError;
 pub use wire::{PeerId, Tag};
