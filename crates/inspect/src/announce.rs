@@ -22,7 +22,7 @@ pub struct Announcement {
     pub pid: u32,
     /// The loopback port it answers on, in its own network namespace.
     pub port: u16,
-    /// Its name, as the kernel has it.
+    /// What it was started as.
     pub program: String,
     /// When it began, in ticks since boot: tells it from a later one of the same number.
     started: u64,

@@ -25,7 +25,7 @@ pub struct Document {
     pub elastane: String,
     /// The process.
     pub pid: u32,
-    /// Its name, as the kernel has it.
+    /// What it was started as.
     pub program: String,
     /// Its endpoints, in the order they were opened.
     pub endpoints: Vec<Endpoint>,

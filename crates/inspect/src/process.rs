@@ -14,10 +14,21 @@ fn started_in(stat: &str) -> Option<u64> {
     after_name.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// The name the kernel has for a process.
+/// What a process was started as, without the folder; else the name the kernel has for it.
 pub(crate) fn program(pid: u32) -> String {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    if let Some(name) = name_in(&arguments) {
+        return name;
+    }
     let name = fs::read_to_string(format!("/proc/{pid}/comm"));
     name.map_or_else(|_| "?".to_owned(), |name| name.trim().to_owned())
+}
+
+/// The file name of the first argument. A program may put anything there.
+fn name_in(arguments: &[u8]) -> Option<String> {
+    let first = String::from_utf8_lossy(arguments.split(|byte| *byte == 0).next()?).into_owned();
+    let name = first.rsplit('/').next()?.replace(char::is_control, "?");
+    (!name.is_empty()).then_some(name)
 }
 
 /// A namespace (`net`, `pid`) of a process: equal for processes that share it.
@@ -39,6 +50,14 @@ mod tests {
         let fields: Vec<_> = (3..=52).map(|field| field.to_string()).collect();
         let stat = format!("7 (a) b ) c) {}", fields.join(" "));
         assert_eq!(started_in(&stat), Some(22));
+    }
+
+    #[test]
+    fn name_is_the_file_of_the_first_argument() {
+        assert_eq!(name_in(b"/usr/bin/train\0--fast\0").as_deref(), Some("train"));
+        assert_eq!(name_in(b"a\x1b[2J\0").as_deref(), Some("a?[2J"));
+        assert_eq!(name_in(b""), None);
+        assert_eq!(name_in(b"\0x"), None);
     }
 
     #[test]
