@@ -56,6 +56,16 @@ impl fmt::Display for HostPort {
 }
 
 impl HostPort {
+    /// The host as it was written, without brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// All addresses of the host, in the order they are to be tried.
     pub(crate) fn resolve(&self) -> Result<Vec<SocketAddr>> {
         let Self { host, port } = self;

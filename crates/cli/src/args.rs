@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Run the fabric on a simulated network, repeatably.
     Simulate(Box<SimulateArgs>),
+    /// Show what this host offers the fabric, and what to change.
+    Info(InfoArgs),
+    /// Watch a live endpoint.
+    Top(TopArgs),
     /// The client of a comparison, in a process of its own.
     #[command(hide = true)]
     Measure,
@@ -280,6 +284,100 @@ pub(crate) struct SimulateArgs {
     pub json: Option<Destination>,
 }
 
+/// Show what this host offers the fabric, and what to change.
+///
+/// Opens an endpoint on each address and asks the kernel; needs no privileges, changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  elastane info
+  elastane info --json | jq .warnings
+
+Exit status: 0 shown, with or without warnings; 2 usage.")]
+pub(crate) struct InfoArgs {
+    /// Print a JSON document.
+    #[arg(long)]
+    pub json: bool,
+
+    /// When to use colours.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+}
+
+/// Watch a live endpoint.
+///
+/// The process must run with ELASTANE_METRICS=auto, or with a port of its choice. Its number is
+/// enough to find it on this host; HOST:PORT reaches through a tunnel, as it publishes on
+/// loopback only. Without a target, the processes that can be watched are listed.
+///
+/// Keys: q ends, Tab shows the next endpoint, the arrows choose a peer.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ELASTANE_METRICS=auto ./my-program &
+  elastane top                      # which processes publish
+  elastane top 4711
+  elastane top 4711 --once
+  elastane top localhost:9400 --json | jq .endpoints[0].transport.retrans_pkts
+
+Exit status: 0 shown, or the process ended while it was watched; 2 nothing to show.")]
+pub(crate) struct TopArgs {
+    /// The process.
+    #[arg(value_name = "PID|HOST:PORT")]
+    pub target: Option<Target>,
+
+    /// Print one snapshot and end.
+    #[arg(long)]
+    pub once: bool,
+
+    /// Print a JSON document per snapshot, each on its line.
+    #[arg(long)]
+    pub json: bool,
+
+    /// The time between two snapshots, for example 500ms; 100ms at least.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+
+    /// When to use colours.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+}
+
+/// What `elastane top` watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A process of this host.
+    Pid(u32),
+    /// A port.
+    Port(HostPort),
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(pid) = text.parse() {
+            return Ok(Self::Pid(pid));
+        }
+        // The port has no default: whoever publishes chooses it.
+        let has_port = text.rsplit_once(':').is_some_and(|(host, port)| {
+            port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
+        });
+        if !has_port {
+            return Err(format!("`{text}` is neither a process id nor HOST:PORT"));
+        }
+        text.parse().map(Self::Port)
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = quantity::duration(text)?;
+    if time < SHORTEST_INTERVAL {
+        return Err(format!("an endpoint publishes every {SHORTEST_INTERVAL:?} at most"));
+    }
+    Ok(time)
+}
+
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Reads the command line of this process. An error is said in one line.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
     Cli::try_parse().map_err(|error| match error.kind() {
@@ -306,7 +404,7 @@ fn sentence(error: &clap::Error) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let subcommand = std::env::args_os().nth(1).unwrap_or_default();
     let help = match subcommand.to_str() {
-        Some(subcommand @ ("compare" | "serve" | "simulate")) => {
+        Some(subcommand @ ("compare" | "serve" | "simulate" | "info" | "top")) => {
             format!("elastane {subcommand} --help")
         }
         _ => "elastane --help".to_owned(),

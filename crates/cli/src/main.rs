@@ -4,12 +4,14 @@
 mod address;
 mod args;
 mod compare;
+mod info;
 mod interrupt;
 mod output;
 mod progress;
 mod quantity;
 mod serve;
 mod simulate;
+mod top;
 mod worker;
 
 use std::process::ExitCode;
@@ -58,6 +60,8 @@ fn run(cli: Cli, interrupts: &Interrupts) -> Result<Verdict> {
         Command::Compare(args) => compare::run(&args, interrupts),
         Command::Serve(args) => serve::run(&args),
         Command::Simulate(args) => simulate::run(&args, interrupts),
+        Command::Info(args) => info::run(&args),
+        Command::Top(args) => top::run(&args, interrupts),
         Command::Measure => compare::measure_as_told(),
     }
 }

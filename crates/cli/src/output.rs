@@ -25,12 +25,16 @@ pub(crate) fn one_line(text: &str) -> String {
 
 /// Results. A reader that has read enough, such as `head`, is no error.
 pub(crate) fn print(text: &str) -> Result<()> {
+    print_while_read(text).map(drop)
+}
+
+/// Results, for as long as somebody reads. Returns whether anybody does.
+pub(crate) fn print_while_read(text: &str) -> Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use inspect::live::Queues;
 use io::{PacketIo, SendError, UdpDevice};
 use memory::Buffer;
 use message::{Bare, Busy, Completion, DatagramQueue, OpId};
@@ -30,6 +31,19 @@ impl Layer for Bare {
     fn sends_outstanding(&self) -> usize {
         Self::sends_outstanding(self)
     }
+
+    fn kind(&self) -> &'static str {
+        "srd"
+    }
+
+    fn queues(&self) -> Queues {
+        Queues {
+            sends: self.sends_outstanding() as u64,
+            receives: self.receives_posted() as u64,
+            completions: self.completions() as u64,
+            stored_bytes: 0,
+        }
+    }
 }
 
 /// A bare SRD endpoint, as `efa-direct` offers it: reliable messages of at most one datagram,
@@ -52,12 +66,17 @@ impl<D: PacketIo> SrdEndpoint<D> {
     /// Opens an endpoint on `device`.
     pub fn on_device(device: D, options: &Options) -> Result<Self, Error> {
         let layer = Bare::new(options.messages.max_operations);
-        Ok(Self { engine: Engine::new(device, options.transport.clone(), layer)? })
+        Ok(Self { engine: Engine::new(device, options, layer)? })
     }
 
     /// Where peers reach this endpoint.
     pub fn address(&self) -> SocketAddr {
         self.engine.device.local_address()
+    }
+
+    /// Where the endpoint's metrics are to be had, if [`Options::metrics`] asks for them.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.engine.metrics_address()
     }
 
     /// The transport's state.
@@ -165,6 +184,18 @@ impl Layer for Unreliable {
         0
     }
 
+    fn kind(&self) -> &'static str {
+        "dgram"
+    }
+
+    fn queues(&self) -> Queues {
+        Queues {
+            receives: self.0.outstanding() as u64,
+            completions: self.0.completions() as u64,
+            ..Queues::default()
+        }
+    }
+
     fn deliver_unreliable(&mut self, peer: PeerId, payload: &[u8]) {
         // Without a receive posted the datagram is gone, as UDP would have it.
         let (Delivery::Accepted | Delivery::NotReady) = self.0.deliver(peer, payload);
@@ -190,12 +221,17 @@ impl<D: PacketIo> DatagramEndpoint<D> {
     /// Opens an endpoint on `device`.
     pub fn on_device(device: D, options: &Options) -> Result<Self, Error> {
         let layer = Unreliable(DatagramQueue::new(options.messages.max_operations));
-        Ok(Self { engine: Engine::new(device, options.transport.clone(), layer)? })
+        Ok(Self { engine: Engine::new(device, options, layer)? })
     }
 
     /// Where peers reach this endpoint.
     pub fn address(&self) -> SocketAddr {
         self.engine.device.local_address()
+    }
+
+    /// Where the endpoint's metrics are to be had, if [`Options::metrics`] asks for them.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.engine.metrics_address()
     }
 
     /// The peer that listens at `address`.

@@ -1,16 +1,20 @@
 //! The progress engine: it owns the clock, the device and the protocol state, and is the only
 //! place where they meet.
 
+mod sleep;
+
 use std::{net::SocketAddr, time::Duration};
 
+use inspect::live::{Counters, Queues};
 use io::{Arrival, Landing, Layout, PacketIo, Scratch, SendError, shm::Request};
 use message::{Landed, LandingOffer};
 use srd::{Handled, Incoming, TrainLimits, Upper};
 use wire::{ConnId, Header, Kind, PeerId, Time, Train};
 
 use crate::{
-    Clock, Error,
+    Clock, Error, Options,
     local::{Locals, Routed},
+    metrics::Published,
     wait::WaitObject,
 };
 
@@ -40,6 +44,17 @@ pub(crate) trait Layer: Upper {
 
     /// Sends that are not complete.
     fn sends_outstanding(&self) -> usize;
+
+    /// The kind of endpoint, in a word.
+    fn kind(&self) -> &'static str;
+
+    /// How much waits in the layer.
+    fn queues(&self) -> Queues;
+
+    /// What the layer counted.
+    fn counters(&self) -> Counters {
+        Counters::new()
+    }
 
     fn offer_landing(&mut self) -> Option<LandingOffer> {
         None
@@ -86,10 +101,12 @@ pub(crate) struct Engine<D, L> {
     pub(crate) owner: u32,
     looked_at: Time,
     arrived_at: Time,
+    /// Present while metrics are on.
+    published: Option<Box<Published>>,
 }
 
 impl<D: PacketIo, L: Layer> Engine<D, L> {
-    pub(crate) fn new(device: D, config: srd::Config, layer: L) -> Result<Self, Error> {
+    pub(crate) fn new(device: D, options: &Options, layer: L) -> Result<Self, Error> {
         let seed = getrandom::u64().map_err(Error::NoRandomness)?;
         let limits = device.limits();
         let datagram_bytes = limits.datagram_bytes.min(limits.train_bytes);
@@ -99,7 +116,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             datagram_bytes,
         };
         let port = device.local_address().port();
-        let mut transport = srd::Endpoint::new(config, port, trains, seed);
+        let mut transport = srd::Endpoint::new(options.transport.clone(), port, trains, seed);
         transport.set_receive_window(limits.receive_buffer);
         Ok(Self {
             device,
@@ -119,6 +136,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             owner: std::process::id(),
             looked_at: Time::ZERO,
             arrived_at: Time::ZERO,
+            published: Published::open(options.metrics)?,
         })
     }
 
@@ -155,7 +173,11 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             self.transport.handle_timeout(now, upper);
         }
         // What is due may have given the next call something to send.
-        Ok(local || sent || received || due)
+        let worked = local || sent || received || due;
+        if self.published.is_some() {
+            self.publish(now, worked);
+        }
+        Ok(worked)
     }
 
     /// Whether to look at the device now.
@@ -275,81 +297,25 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         self.in_burst = false;
     }
 
-    /// Sleeps until something arrives or is due, at most `timeout`.
-    pub(crate) fn sleep(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
-        let now = self.clock.now();
-        let due = self.transport.poll_timeout().map(|at| at.since(now));
-        let timeout = match (timeout, due) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        let Some(longest) = self.locals.announce_sleep(now) else { return Ok(()) };
-        let timeout = timeout.map_or(longest, |timeout| timeout.min(longest));
-        let slept = self.device.wait((timeout != Duration::MAX).then_some(timeout));
-        self.end_sleep();
-        Ok(slept?)
-    }
-
-    fn end_sleep(&mut self) {
-        self.locals.end_sleep();
-        // What has woken this endpoint may be on the device.
-        self.looked_at = Time::ZERO;
-    }
-
-    /// The descriptor that [`Self::may_sleep`] is about.
-    pub(crate) fn wait_object(&mut self) -> Result<&WaitObject, Error> {
-        if self.wait_object.is_none() {
-            let made = WaitObject::new(self.device.descriptor());
-            self.wait_object = Some(made.map_err(Error::Device)?);
-        }
-        self.wait_object.as_ref().ok_or(Error::Device(std::io::ErrorKind::NotFound.into()))
-    }
-
-    /// Does all that can be done now; then, unless the application has something to take, sets
-    /// the wait object so that it tells when there is more to do. Returns whether the application
-    /// may sleep on it.
-    pub(crate) fn may_sleep(&mut self) -> Result<bool, Error> {
-        while !self.layer.has_completions() {
-            if self.progress()? {
-                continue;
-            }
-            // What a wrapped device holds back is let go, and what it has fetched is seen.
-            self.device.wait(Some(Duration::ZERO)).map_err(Error::Device)?;
-            if self.progress()? {
-                continue;
-            }
-            let now = self.clock.now();
-            // After this, peers of this host know that they have to wake the sleeper.
-            let Some(longest) = self.locals.announce_sleep(now) else { continue };
-            let due = self.transport.poll_timeout().unwrap_or(Time::NEVER);
-            let bound = if longest == Duration::MAX { Time::NEVER } else { now + longest };
-            self.wake_at(now, due.min(bound))?;
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    fn wake_at(&mut self, now: Time, due: Time) -> Result<(), Error> {
-        let delay = (due != Time::NEVER).then(|| due.since(now));
-        self.wait_object()?.set_delay(delay).map_err(Error::Device)?;
-        self.wakes_at = Some(due);
-        Ok(())
-    }
-
-    /// Something was posted while another thread may sleep: it must not sleep over what follows.
-    fn wake_earlier(&mut self, now: Time) {
-        let due = self.transport.poll_timeout();
-        if let (Some(set), Some(due)) = (self.wakes_at, due)
-            && due < set
-        {
-            // Without a timer the sleeper's own bound has to do.
-            self.wake_at(now, due).ok();
-        }
-    }
-
     /// Whether this is the process that opened the endpoint, not a child it forked.
     pub(crate) fn is_owner(&self) -> bool {
         self.owner == std::process::id()
+    }
+
+    /// Where metrics are to be had.
+    pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
+        self.published.as_ref().map(|published| published.address())
+    }
+
+    /// Puts up what the endpoint is now, where it is time to.
+    #[cold]
+    fn publish(&mut self, now: Time, worked: bool) {
+        let Some(mut published) = self.published.take() else { return };
+        if published.is_due(now, worked) {
+            published.put(now, &self.device, &self.transport, &self.layer);
+            published.rest(now, self.clock.now());
+        }
+        self.published = Some(published);
     }
 
     /// Whether nothing is left to send or to be acknowledged.

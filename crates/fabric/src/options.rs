@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use inspect::{Port as MetricsPort, PortError, PublishError};
 use io::{OpenError, UdpOptions};
 
 use crate::SharedMemory;
@@ -22,7 +23,26 @@ pub struct Options {
     pub shared_memory: SharedMemory,
     /// How long a waiting call spins before it sleeps.
     pub spin: Duration,
+    /// Whether counters and paths are to be had on a loopback port while the endpoint lives.
+    pub metrics: Metrics,
 }
+
+/// Whether an endpoint publishes metrics: Prometheus text at `/metrics`, JSON at
+/// `/metrics.json`, on a port of 127.0.0.1 that all endpoints of a process share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metrics {
+    /// As the environment variable [`METRICS_VARIABLE`] says: `auto`, a port, or `off`, which is
+    /// also meant where it is not set.
+    #[default]
+    FromEnvironment,
+    /// No.
+    Off,
+    /// On this port.
+    On(MetricsPort),
+}
+
+/// See [`Metrics::FromEnvironment`].
+pub const METRICS_VARIABLE: &str = "ELASTANE_METRICS";
 
 impl Options {
     /// The defaults, listening at `listen`.
@@ -34,6 +54,7 @@ impl Options {
             device: UdpOptions::default(),
             shared_memory: SharedMemory::default(),
             spin: Duration::from_micros(50),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -53,6 +74,12 @@ pub enum Error {
     /// The operating system gave no random number for the incarnation.
     #[error("no random number for the endpoint's incarnation: {0}")]
     NoRandomness(getrandom::Error),
+    /// Metrics were asked for and cannot be published.
+    #[error(transparent)]
+    Metrics(#[from] PublishError),
+    /// The environment asks for metrics on something that is no port.
+    #[error("{METRICS_VARIABLE}: {0}")]
+    MetricsVariable(PortError),
     /// The time given to a close passed before everything sent was acknowledged.
     #[error("closed after {waited:?} with {operations} operations not acknowledged by their peers")]
     Unfinished {

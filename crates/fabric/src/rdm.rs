@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, os::fd::BorrowedFd, time::Duration};
 
 use bytes::Bytes;
+use inspect::live::{Counters, Queues};
 use io::{PacketIo, UdpDevice};
 use memory::Buffer;
 use message::{
@@ -14,6 +15,7 @@ use wire::{PeerId, Tag};
 use crate::{
     Clock, Error, Options, PeerRoute, SharedMemory,
     engine::{Engine, Layer},
+    metrics,
 };
 
 impl Layer for Rdm {
@@ -31,6 +33,23 @@ impl Layer for Rdm {
 
     fn sends_outstanding(&self) -> usize {
         Self::sends_outstanding(self)
+    }
+
+    fn kind(&self) -> &'static str {
+        "rdm"
+    }
+
+    fn queues(&self) -> Queues {
+        Queues {
+            sends: self.sends_outstanding() as u64,
+            receives: self.receives_posted() as u64,
+            completions: self.completions() as u64,
+            stored_bytes: self.stored_bytes() as u64,
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        metrics::named(&Self::counters(self))
     }
 
     fn offer_landing(&mut self) -> Option<LandingOffer> {
@@ -105,7 +124,7 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// Opens an endpoint on `device`.
     pub fn on_device(device: D, options: &Options) -> Result<Self, Error> {
         let layer = Rdm::new(options.messages.clone());
-        let engine = Engine::new(device, options.transport.clone(), layer)?;
+        let engine = Engine::new(device, options, layer)?;
         Ok(Self { engine, spin: options.spin, closed: false })
     }
 
@@ -127,6 +146,11 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// The transport's state: counters, windows, paths.
     pub fn transport(&self) -> &srd::Endpoint {
         &self.engine.transport
+    }
+
+    /// Where the endpoint's metrics are to be had, if [`Options::metrics`] asks for them.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.engine.metrics_address()
     }
 
     /// What the message layer counted.

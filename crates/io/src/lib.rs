@@ -13,4 +13,4 @@ pub use packet_io::{
     Arrival, DeviceCounters, Landing, Layout, Limits, PacketIo, Scratch, SendError,
 };
 pub use pcap::{CaptureDevice, CaptureError};
-pub use udp::{OpenError, UdpDevice, UdpOptions};
+pub use udp::{BATCH_DATAGRAMS, OpenError, UdpDevice, UdpOptions};

@@ -103,7 +103,7 @@ pub enum SendError {
 }
 
 /// What a device counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct DeviceCounters {
     /// Trains sent.
     pub tx_trains: u64,

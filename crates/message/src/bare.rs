@@ -126,6 +126,16 @@ impl Bare {
         waits
     }
 
+    /// Receives posted that no message has met.
+    pub fn receives_posted(&self) -> usize {
+        self.datagrams.outstanding()
+    }
+
+    /// Completions that wait to be polled.
+    pub fn completions(&self) -> usize {
+        self.datagrams.completions()
+    }
+
     /// The next completion.
     pub fn poll_completion(&mut self) -> Option<Completion> {
         self.datagrams.poll_completion()

@@ -1,7 +1,7 @@
 //! What an endpoint counts. Names follow the EFA device's where it has the same counter.
 
 /// Totals since the endpoint was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
     /// Reliable datagrams sent, first transmissions only.
     pub tx_pkts: u64,

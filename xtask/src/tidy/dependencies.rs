@@ -24,6 +24,12 @@ const RULES: &[Rule] = &[
     },
     Rule { name: "memory", may_use: &[], in_tests: &[], because: "bytes and keys, no protocol" },
     Rule {
+        name: "inspect",
+        may_use: &[],
+        in_tests: &[],
+        because: "facts and documents, for whoever shows or publishes them",
+    },
+    Rule {
         name: "srd",
         may_use: &["wire"],
         in_tests: &["sim"],
@@ -43,7 +49,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "fabric",
-        may_use: &["wire", "srd", "message", "memory", "io"],
+        may_use: &["wire", "srd", "message", "memory", "io", "inspect"],
         in_tests: &["hosts"],
         because: "the only place where protocol, devices and clock meet",
     },
@@ -67,7 +73,9 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "cli",
-        may_use: &["wire", "srd", "message", "memory", "io", "fabric", "hosts", "perf", "sim"],
+        may_use: &[
+            "wire", "srd", "message", "memory", "io", "fabric", "hosts", "perf", "sim", "inspect",
+        ],
         in_tests: &[],
         because: "joins everything into one command",
     },

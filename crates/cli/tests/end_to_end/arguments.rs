@@ -4,13 +4,13 @@ use crate::running::{elastane, run};
 
 #[test]
 fn help_of_each_command_shows_an_example() {
-    for command in ["compare", "serve", "simulate"] {
+    for command in ["compare", "serve", "simulate", "info", "top"] {
         let help = run(&[command, "--help"]);
         let example = format!("\n  elastane {command} ");
         assert!(help.success().contains(&example), "{command}: {help:?}");
     }
     let help = run(&["--help"]);
-    for command in ["compare", "serve", "simulate", "help"] {
+    for command in ["compare", "serve", "simulate", "info", "top", "help"] {
         assert!(help.success().contains(command), "{help:?}");
     }
     assert!(!help.stdout.contains("measure "), "{help:?}");
@@ -38,6 +38,9 @@ fn wrong_usage_is_one_line_that_names_it() {
         (&["compare", "node1", "--hosts", "auto"], &["--hosts", "HOST"]),
         (&["compare", "[::1]9"], &["`[::1]9`", "HOST:PORT"]),
         (&["serve", "--listen", "7472"], &["--listen", "`7472`"]),
+        (&["info", "--jsno"], &["--jsno", "elastane info --help"]),
+        (&["top", "node1"], &["`node1`", "HOST:PORT"]),
+        (&["top", "1", "--interval", "1ms"], &["--interval", "100ms"]),
         (&["comparr"], &["comparr", "elastane --help"]),
     ] {
         let finished = run(arguments);

@@ -6,6 +6,8 @@
 mod arguments;
 mod compare;
 mod ending;
+mod info;
 mod real_hosts;
 mod running;
 mod simulate;
+mod top;

@@ -30,6 +30,8 @@ use source::SourcePorts;
 
 use crate::{Arrival, DeviceCounters, Landing, Limits, PacketIo, Scratch, SendError};
 
+/// The most datagrams a system call sends or receives where trains are not to be had.
+pub const BATCH_DATAGRAMS: usize = sys::BATCH;
 /// Calls of [`PacketIo::take_unreachable`] between two looks at the sockets while polling.
 const CALLS_PER_LOOK: u32 = 16;
 /// Looks after the last send: an ICMP error needs a round trip to come back.

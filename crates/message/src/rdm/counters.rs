@@ -1,7 +1,7 @@
 //! What happened, in numbers.
 
 /// Counts since the endpoint was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
     /// Messages that met a posted receive when their turn came.
     pub expected_messages: u64,

@@ -149,6 +149,16 @@ impl Rdm {
         self.sends.len() + self.posted.len() + self.placing.len()
     }
 
+    /// Receives posted that no message has met.
+    pub fn receives_posted(&self) -> usize {
+        self.posted.len()
+    }
+
+    /// Completions that wait to be polled.
+    pub fn completions(&self) -> usize {
+        self.completions.len()
+    }
+
     /// Bytes stored for messages that have no receive, or are ahead of their turn. Each message
     /// counts with an allowance beside its payload.
     pub fn stored_bytes(&self) -> usize {
