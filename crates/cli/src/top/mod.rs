@@ -109,7 +109,13 @@ impl Watched {
     /// What is said when there is nothing more to watch.
     fn farewell(&self, error: &WatchError) -> String {
         match error {
-            WatchError::Refused(_) => format!("{} publishes no more", self.name),
+            // The port closed before, or in the middle of, an answer.
+            WatchError::Refused(_) | WatchError::Foreign(_) => {
+                format!("{} publishes no more", self.name)
+            }
+            WatchError::Io(_, cause) if cause.kind() == std::io::ErrorKind::ConnectionReset => {
+                format!("{} publishes no more", self.name)
+            }
             other => other.to_string(),
         }
     }
