@@ -10,6 +10,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{steps::Settings, workspace::Workspace};
@@ -33,6 +34,8 @@ enum Chore {
     Tidy,
     /// Measure, and hold every figure against the one that is wanted
     Bench(BenchArgs),
+    /// Let endpoints send, and be killed and stopped, for as long as asked, and check every message
+    Soak(SoakArgs),
 }
 
 #[derive(Args)]
@@ -67,6 +70,18 @@ struct BenchArgs {
     quick: bool,
 }
 
+#[derive(Args)]
+#[command(after_help = "Example:
+  cargo xtask soak --minutes 30                   half an hour")]
+struct SoakArgs {
+    /// Minutes, parts of one too
+    #[arg(long, value_name = "N", default_value = "1", allow_negative_numbers = true)]
+    minutes: String,
+    /// What chance follows from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match perform(&cli.chore) {
@@ -93,5 +108,16 @@ fn perform(chore: &Chore) -> anyhow::Result<bool> {
         }
         Chore::Tidy => tidy::report(&workspace),
         Chore::Bench(args) => bench::run(&workspace, args.quick, args.json),
+        Chore::Soak(args) => {
+            let mut command = workspace.command("cargo");
+            command.args(["run", "--release", "--package", "elastane-fabric", "--example", "soak"]);
+            command.args(["--", &args.minutes, &args.seed.to_string()]);
+            match command.status()?.code() {
+                Some(0) => Ok(true),
+                Some(1) => Ok(false),
+                // It has said why.
+                _ => bail!("the soak did not run"),
+            }
+        }
     }
 }

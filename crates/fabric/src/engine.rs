@@ -11,6 +11,7 @@ use wire::{ConnId, Header, Kind, PeerId, Time, Train};
 use crate::{
     Clock, Error,
     local::{Locals, Routed},
+    wait::WaitObject,
 };
 
 /// Trains sent before the device is looked at for arrivals.
@@ -77,6 +78,12 @@ pub(crate) struct Engine<D, L> {
     /// Something was posted since the last call that made progress.
     in_burst: bool,
     peers_seen: usize,
+    wait_object: Option<WaitObject>,
+    /// When the wait object tells whoever sleeps on it; `None` if nobody was let sleep since
+    /// progress was made.
+    wakes_at: Option<Time>,
+    /// The process that opened the endpoint.
+    pub(crate) owner: u32,
     looked_at: Time,
     arrived_at: Time,
 }
@@ -107,6 +114,9 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             flushed_at: Time::ZERO,
             in_burst: false,
             peers_seen: 0,
+            wait_object: None,
+            wakes_at: None,
+            owner: std::process::id(),
             looked_at: Time::ZERO,
             arrived_at: Time::ZERO,
         })
@@ -130,6 +140,9 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     pub(crate) fn progress(&mut self) -> Result<bool, Error> {
         let now = self.clock.now();
         self.in_burst = false;
+        if self.wakes_at.take().is_some() {
+            self.end_sleep();
+        }
         let local = self.progress_locals(now);
         let sent = self.flush(now, SEND_BATCH);
         let received = self.may_look(now, local) && self.receive(now)?;
@@ -243,6 +256,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             || is_alone
             || self.layer.queued_bytes(peer) >= WORTH_SENDING
             || now.since(self.flushed_at) >= COMPANY
+            // Nobody may come by to send it later.
+            || self.wakes_at.is_some()
         {
             if is_local {
                 self.flushed_at = now;
@@ -252,6 +267,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
                 self.flush(now, SEND_BATCH);
             }
         }
+        self.wake_earlier(now);
     }
 
     /// The application looked for completions: what it posts next is a new burst.
@@ -270,10 +286,70 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         let Some(longest) = self.locals.announce_sleep(now) else { return Ok(()) };
         let timeout = timeout.map_or(longest, |timeout| timeout.min(longest));
         let slept = self.device.wait((timeout != Duration::MAX).then_some(timeout));
+        self.end_sleep();
+        Ok(slept?)
+    }
+
+    fn end_sleep(&mut self) {
         self.locals.end_sleep();
         // What has woken this endpoint may be on the device.
         self.looked_at = Time::ZERO;
-        Ok(slept?)
+    }
+
+    /// The descriptor that [`Self::may_sleep`] is about.
+    pub(crate) fn wait_object(&mut self) -> Result<&WaitObject, Error> {
+        if self.wait_object.is_none() {
+            let made = WaitObject::new(self.device.descriptor());
+            self.wait_object = Some(made.map_err(Error::Device)?);
+        }
+        self.wait_object.as_ref().ok_or(Error::Device(std::io::ErrorKind::NotFound.into()))
+    }
+
+    /// Does all that can be done now; then, unless the application has something to take, sets
+    /// the wait object so that it tells when there is more to do. Returns whether the application
+    /// may sleep on it.
+    pub(crate) fn may_sleep(&mut self) -> Result<bool, Error> {
+        while !self.layer.has_completions() {
+            if self.progress()? {
+                continue;
+            }
+            // What a wrapped device holds back is let go, and what it has fetched is seen.
+            self.device.wait(Some(Duration::ZERO)).map_err(Error::Device)?;
+            if self.progress()? {
+                continue;
+            }
+            let now = self.clock.now();
+            // After this, peers of this host know that they have to wake the sleeper.
+            let Some(longest) = self.locals.announce_sleep(now) else { continue };
+            let due = self.transport.poll_timeout().unwrap_or(Time::NEVER);
+            let bound = if longest == Duration::MAX { Time::NEVER } else { now + longest };
+            self.wake_at(now, due.min(bound))?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn wake_at(&mut self, now: Time, due: Time) -> Result<(), Error> {
+        let delay = (due != Time::NEVER).then(|| due.since(now));
+        self.wait_object()?.set_delay(delay).map_err(Error::Device)?;
+        self.wakes_at = Some(due);
+        Ok(())
+    }
+
+    /// Something was posted while another thread may sleep: it must not sleep over what follows.
+    fn wake_earlier(&mut self, now: Time) {
+        let due = self.transport.poll_timeout();
+        if let (Some(set), Some(due)) = (self.wakes_at, due)
+            && due < set
+        {
+            // Without a timer the sleeper's own bound has to do.
+            self.wake_at(now, due).ok();
+        }
+    }
+
+    /// Whether this is the process that opened the endpoint, not a child it forked.
+    pub(crate) fn is_owner(&self) -> bool {
+        self.owner == std::process::id()
     }
 
     /// Whether nothing is left to send or to be acknowledged.
@@ -301,6 +377,12 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     }
 
     pub(crate) fn say_goodbye(&mut self) {
+        // A child process has copies of sockets and mappings, but the peers are its parent's, and
+        // what closes a link closes it for both.
+        if !self.is_owner() {
+            std::mem::forget(std::mem::replace(&mut self.locals, Locals::off()));
+            return;
+        }
         self.transport.close();
         let now = self.clock.now();
         // One datagram a peer; what does not leave at once is not worth waiting for.

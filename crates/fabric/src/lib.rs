@@ -5,9 +5,11 @@
 //! - [`SrdEndpoint`]: reliable messages of one datagram, in any order.
 //! - [`DatagramEndpoint`]: unreliable datagrams.
 //!
-//! An endpoint belongs to one thread at a time, needs no connection set-up and names its peers by
-//! UDP address. The examples `ping_pong`, `bulk` and `many_to_one` of this crate run on one
-//! machine.
+//! An endpoint belongs to one thread at a time: threads share one behind a lock, and sleep on its
+//! descriptor without holding it. It needs no connection set-up and names its peers by UDP
+//! address. A process may have any number. After a fork the endpoint stays the parent's: the child
+//! must not use it, and dropping it there changes nothing for the parent. The examples `ping_pong`,
+//! `bulk` and `many_to_one` of this crate run on one machine.
 #![forbid(unsafe_code)]
 
 mod clock;
@@ -16,6 +18,7 @@ mod engine;
 mod local;
 mod options;
 mod rdm;
+mod wait;
 
 pub use bytes::Bytes;
 pub use clock::Clock;

@@ -1,6 +1,6 @@
 //! The full endpoint: reliable messages of any size, in order.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, os::fd::BorrowedFd, time::Duration};
 
 use bytes::Bytes;
 use io::{PacketIo, UdpDevice};
@@ -263,6 +263,28 @@ impl<D: PacketIo> RdmEndpoint<D> {
         }
     }
 
+    /// A descriptor to sleep on, alone or in a set of poll(2) or epoll(7) (`FI_WAIT_FD`): it
+    /// becomes readable when a call that makes progress has something to do. Ask
+    /// [`may_sleep`](Self::may_sleep) each time before sleeping. Valid as long as the endpoint.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the process has no descriptors left.
+    pub fn descriptor(&mut self) -> Result<BorrowedFd<'_>, Error> {
+        Ok(self.engine.wait_object()?.descriptor())
+    }
+
+    /// Makes progress until there is nothing more to do. Returns whether the caller may now sleep
+    /// on [`descriptor`](Self::descriptor) without missing anything (fi_trywait(3)); `false` if a
+    /// completion waits to be taken.
+    ///
+    /// Another thread may post operations meanwhile; the sleeper wakes for what they need.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails or the process has no descriptors left.
+    pub fn may_sleep(&mut self) -> Result<bool, Error> {
+        self.engine.may_sleep()
+    }
+
     /// Operations that are not complete.
     pub fn outstanding(&self) -> usize {
         self.engine.layer.outstanding()
@@ -295,4 +317,36 @@ pub struct ReceiveRefused {
     pub busy: Busy,
     /// The buffer.
     pub buffer: Buffer,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn endpoint_dropped_by_a_child_process_says_no_goodbye() {
+        let options = Options::listen((Ipv4Addr::LOCALHOST, 0).into());
+        for is_child in [true, false] {
+            let mut near = RdmEndpoint::open(&options).expect("a free port");
+            let mut far = RdmEndpoint::open(&options).expect("a free port");
+            let peer = near.peer(far.address()).expect("there is room");
+            far.receive(Buffer::zeroed(8), None, TagMatch::Untagged, 0).expect("there is room");
+            near.send(peer, "hello".into(), 0).expect("there is room");
+            let bound = Some(Duration::from_secs(20));
+            assert!(far.wait(bound).expect("the device works").is_some());
+            while near.outstanding() > 0 {
+                far.progress().expect("the device works");
+                near.poll().expect("the device works");
+            }
+            // A child has another process id than the one that opened the endpoint.
+            near.engine.owner = if is_child { 0 } else { near.engine.owner };
+            drop(near);
+            let back = PeerId(0);
+            far.receive(Buffer::zeroed(8), Some(back), TagMatch::Untagged, 0).expect("room");
+            let ended = far.wait(Some(Duration::from_millis(20))).expect("the device works");
+            assert_eq!(ended.is_none(), is_child, "{ended:?}");
+        }
+    }
 }

@@ -3,6 +3,9 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    os::fd::AsFd as _,
+    sync::Mutex,
+    thread,
     time::Duration,
 };
 
@@ -11,6 +14,7 @@ use elastane_fabric::{
     SrdEndpoint, Tag, TagMatch,
 };
 use message::{Completion, OperationError};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// No test waits longer for one thing; each takes milliseconds unless something is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -254,4 +258,93 @@ fn unreliable_datagram_arrives_at_a_posted_receive() {
     assert_eq!(arrived.result, Ok(()));
     assert_eq!(received(arrived), message);
     assert!(near.send(peer, pattern(near.max_message(peer) + 1), 0).is_err());
+}
+
+/// Sleeps on the endpoint's descriptor until it has a completion.
+fn sleep_until_completion(endpoint: &Mutex<RdmEndpoint>) -> Completion {
+    loop {
+        let descriptor = {
+            let mut endpoint = endpoint.lock().expect("nobody panicked");
+            if let Some(completion) = endpoint.poll().expect("the device works") {
+                return completion;
+            }
+            if !endpoint.may_sleep().expect("the device works") {
+                continue;
+            }
+            endpoint.descriptor().expect("made before").try_clone_to_owned().expect("room")
+        };
+        // Without the lock, so that others can post.
+        let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+        let ready = poll(&mut polled, PollTimeout::from(30_000u16)).expect("poll works");
+        assert_eq!(ready, 1, "slept over a completion");
+    }
+}
+
+#[test]
+fn sleepers_on_the_descriptor_miss_nothing() {
+    const ROUNDS: u64 = 300;
+    let options = options();
+    let open = || Mutex::new(RdmEndpoint::open(&options).expect("a free port"));
+    let (near, far) = (open(), open());
+    let address_of = |side: &Mutex<RdmEndpoint>| side.lock().unwrap().address();
+    let peer = near.lock().unwrap().peer(address_of(&far)).unwrap();
+    let back = far.lock().unwrap().peer(address_of(&near)).unwrap();
+    thread::scope(|scope| {
+        let answering = scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                far.lock()
+                    .unwrap()
+                    .receive(Buffer::zeroed(100_000), Some(back), TagMatch::Untagged, 0)
+                    .unwrap();
+                let Event::Received { buffer, length, .. } = sleep_until_completion(&far).event
+                else {
+                    panic!("nothing else was posted")
+                };
+                let mut answer = buffer.into_vec();
+                answer.truncate(usize::try_from(length).unwrap());
+                far.lock().unwrap().send(back, answer.into(), 0).unwrap();
+                assert_eq!(sleep_until_completion(&far).result, Ok(()));
+            }
+        });
+        for round in 0..ROUNDS {
+            let message = pattern(usize::try_from(round * 331).unwrap());
+            let buffer = Buffer::zeroed(message.len());
+            near.lock().unwrap().receive(buffer, Some(peer), TagMatch::Untagged, 0).unwrap();
+            near.lock().unwrap().send(peer, message.clone(), 0).unwrap();
+            let both = [sleep_until_completion(&near), sleep_until_completion(&near)];
+            for completion in both {
+                if let Event::Received { .. } = completion.event {
+                    assert_eq!(received(completion), message);
+                } else {
+                    assert_eq!(completion.result, Ok(()));
+                }
+            }
+        }
+        // Its last answer is still to be acknowledged.
+        eventually("end of the other side", || {
+            near.lock().unwrap().progress().expect("the device works");
+            answering.is_finished().then_some(())
+        });
+    });
+}
+
+#[test]
+fn send_of_another_thread_does_not_depend_on_the_sleeper() {
+    let options = options();
+    let near = Mutex::new(RdmEndpoint::open(&options).expect("a free port"));
+    let mut far = RdmEndpoint::open(&options).expect("a free port");
+    let peer = near.lock().unwrap().peer(far.address()).unwrap();
+    far.receive(Buffer::zeroed(8), None, TagMatch::Untagged, 0).unwrap();
+    thread::scope(|scope| {
+        let sleeper = scope.spawn(|| sleep_until_completion(&near));
+        // The sleeper lets go of the lock only to sleep, so this is posted while it does.
+        eventually("asleep", || near.lock().unwrap().may_sleep().unwrap().then_some(()));
+        near.lock().unwrap().send(peer, "wake up".into(), 0).unwrap();
+        eventually("arrival", || far.poll().expect("the device works"));
+        eventually("sleeper woken", || {
+            far.progress().expect("the device works");
+            sleeper.is_finished().then_some(())
+        });
+        assert_eq!(sleeper.join().unwrap().result, Ok(()));
+    });
 }

@@ -210,11 +210,7 @@ impl Endpoint {
     fn plan_train(&mut self, id: PeerId, bulk: bool) -> Option<(u8, usize)> {
         let peer = &mut self.peers[id.index()];
         let datagram = peer.datagram_bytes as usize;
-        let budget = if bulk {
-            train_budget(peer, &self.limits, self.config.train_time)
-        } else {
-            self.limits.bytes
-        };
+        let budget = train_budget(peer, &self.limits, self.config.train_time);
         let context = peer.context.as_mut()?;
         let in_flight = context.tx.bytes_in_flight();
         let room = context.window().saturating_sub(in_flight) as usize;

@@ -60,7 +60,7 @@ impl Rdm {
         Some(filled)
     }
 
-    /// Whether the next datagram is part of a large message.
+    /// Whether the next datagram is part of a message that takes many.
     pub(super) fn next_is_part(&self, peer: PeerId) -> bool {
         let Some(state) = self.peers.peer(peer) else { return false };
         let Some(active) = state.active() else { return false };
@@ -68,11 +68,14 @@ impl Rdm {
             return false;
         }
         match active.queue.front() {
-            Some(at) if active.is_turn_of_queue() => {
-                message_len(&self.sends[at]) > usize::from(state.room)
-            }
+            Some(at) if active.is_turn_of_queue() => self.is_long(&self.sends[at]),
             _ => !active.ready.is_empty(),
         }
+    }
+
+    /// Whether a message is more than one that is sent whole at once.
+    fn is_long(&self, send: &SendOp) -> bool {
+        send.data.len() > self.config.eager_bytes
     }
 
     fn fill_bundle(&mut self, peer: PeerId, room: usize, train: &mut Train) -> Option<Filled> {
@@ -235,7 +238,12 @@ impl Rdm {
             }
             Content::Bundle { .. } => false,
         };
-        let ends_train = matches!(content, Content::Start { .. });
+        // A short message leaves as one train, which costs its receiver a copy; of a long one the
+        // segments make trains of one shape, for which it can offer a landing.
+        let ends_train = match content {
+            Content::Start { op, .. } => self.is_long(&self.sends[op as usize]),
+            _ => false,
+        };
         let token = self.records.insert(peer, content);
         let active = self.peers.activate(peer);
         active.in_flight += 1;
