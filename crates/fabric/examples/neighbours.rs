@@ -19,8 +19,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Round trips before the clock starts.
 const WARM_UP: u32 = 2_000;
-/// Messages on their way at any time while the rate is measured.
-const DEPTH: u32 = 64;
+/// Messages on their way at any time while the rate is measured, and their bytes together: more
+/// would measure the machine's memory.
+const DEPTH: usize = 64;
+const DEPTH_BYTES: usize = 8 << 20;
 
 fn main() -> Result<(), Failure> {
     let mut arguments = env::args().skip(1).peekable();
@@ -93,9 +95,9 @@ fn measure(way: &str, rounds: u32, bytes: usize) -> Result<(), Failure> {
     for _ in 0..rounds {
         near.send(peer, message.clone(), 0)?;
         waiting += 1;
-        while waiting >= DEPTH {
+        while waiting >= depth(bytes) {
             let completion = wait(&mut near)?;
-            waiting -= u32::from(matches!(completion.event, Event::Sent));
+            waiting -= usize::from(matches!(completion.event, Event::Sent));
         }
     }
     receive(&mut near, bytes)?;
@@ -114,7 +116,7 @@ fn echo(way: &str, near: SocketAddr, rounds: u32, bytes: usize) -> Result<(), Fa
         receive(&mut far, bytes)?;
         far.send(peer, message.clone(), 0)?;
     }
-    for _ in 0..2 * DEPTH {
+    for _ in 0..2 * depth(bytes) {
         far.receive(Buffer::zeroed(bytes), None, TagMatch::Untagged, 0)?;
     }
     let mut left = rounds;
@@ -126,6 +128,10 @@ fn echo(way: &str, near: SocketAddr, rounds: u32, bytes: usize) -> Result<(), Fa
     }
     far.send(peer, message, 0)?;
     Ok(far.close(Duration::from_secs(1))?)
+}
+
+fn depth(bytes: usize) -> usize {
+    (DEPTH_BYTES / bytes.max(1)).clamp(1, DEPTH)
 }
 
 fn wait(endpoint: &mut RdmEndpoint) -> Result<Completion, Failure> {

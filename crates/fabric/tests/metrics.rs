@@ -8,7 +8,7 @@ use std::{
 
 use elastane_fabric::{
     Buffer, Bytes, DatagramEndpoint, Event, Metrics, MetricsPort, Options, RdmEndpoint,
-    SrdEndpoint, TagMatch,
+    SharedMemory, SrdEndpoint, TagMatch,
 };
 
 const MESSAGES: u64 = 50;
@@ -17,6 +17,8 @@ const MESSAGE_BYTES: u64 = 3000;
 fn options() -> Options {
     let mut options = Options::listen((Ipv4Addr::LOCALHOST, 0).into());
     options.metrics = Metrics::On(MetricsPort::Auto);
+    // What is published of the transport is about the network.
+    options.shared_memory = SharedMemory::Never;
     options
 }
 

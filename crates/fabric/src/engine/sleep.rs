@@ -56,6 +56,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             }
             // What a wrapped device holds back is let go, and what it has fetched is seen.
             self.device.wait(Some(Duration::ZERO)).map_err(Error::Device)?;
+            // With links to peers of this host the look could be put off otherwise.
+            self.looked_at = Time::ZERO;
             if self.progress()? {
                 continue;
             }

@@ -79,35 +79,46 @@ fn full_directory_leaves_udp_and_says_so() {
     }
 }
 
-#[test]
-fn other_mount_namespace_has_other_neighbours() {
+/// Starts the other process of `test` through `unshare` with these arguments; it must not find the
+/// endpoint here though it reaches it, and this one must not find it.
+fn is_no_neighbour(test: &str, unshare: &[&str], script: &str) {
+    let reason = PeerRoute::Udp(UdpReason::Unavailable(LocalError::NotAnnounced));
     if let Some(words) = part() {
         let mut here = open();
         let peer = here.peer(words[0].parse().unwrap()).unwrap();
         here.send(peer, "hello".into(), 0).unwrap();
         receive(&mut here);
-        let reason = UdpReason::Unavailable(LocalError::NotAnnounced);
-        assert_eq!(here.route(peer), PeerRoute::Udp(reason));
+        assert_eq!(here.route(peer), reason);
         return here.close(PATIENCE).unwrap();
     }
-    let words = command("barriers::other_mount_namespace_has_other_neighbours");
-    let script = "mount -t tmpfs none /dev/shm && exec \"$@\"";
+    let words = command(test);
     let mut near = open();
+    let script = format!("{script} exec \"$@\"");
     let mut other = Other::run(
-        Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "sh", "-ec", script, "sh"])
-            .args(&words),
+        Command::new("unshare").args(unshare).args(["sh", "-ec", &script, "sh"]).args(&words),
         &near.address().to_string(),
     );
     let (peer, _) = receive(&mut near);
     near.send(peer, "welcome".into(), 0).unwrap();
-    let reason = UdpReason::Unavailable(LocalError::NotAnnounced);
-    assert_eq!(near.route(peer), PeerRoute::Udp(reason));
+    assert_eq!(near.route(peer), reason);
     eventually("end", || {
         near.poll().unwrap();
         other.0.try_wait().unwrap()
     });
     other.ended_well();
+}
+
+#[test]
+fn other_mount_namespace_has_other_neighbours() {
+    let unshare = ["--user", "--map-root-user", "--mount"];
+    let test = "barriers::other_mount_namespace_has_other_neighbours";
+    is_no_neighbour(test, &unshare, "mount -t tmpfs none /dev/shm;");
+}
+
+#[test]
+fn other_user_has_other_neighbours() {
+    // Without a mapping the process is nobody.
+    is_no_neighbour("barriers::other_user_has_other_neighbours", &["--user"], "");
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::{net::SocketAddr, time::Duration};
 
 use elastane_fabric::{Options, PeerError, PeerId, RdmEndpoint};
 use message::OperationError;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::{
-    Other, PATIENCE, eventually, files_of, is_local, open, options, part, pattern, post, receive,
-    receive_from, received, wait, warm_up,
+    LONGEST, Other, PATIENCE, eventually, files_of, is_local, open, options, part, pattern, post,
+    receive, receive_from, received, wait, warm_up,
 };
 
 /// Says hello to the first word and returns every message to its sender until an empty one comes.
@@ -62,15 +63,37 @@ fn messages_of_all_sizes_cross_processes_and_nothing_is_left() {
     assert_eq!((files_of(here), files_of(there)), (0, 0));
 }
 
-#[test]
-fn processes_that_sleep_are_woken() {
+/// The next message, slept for on the descriptor.
+fn sleep_for_message(endpoint: &mut RdmEndpoint) -> Vec<u8> {
+    post(endpoint, None, LONGEST);
+    loop {
+        while let Some(completion) = endpoint.poll().unwrap() {
+            if let Some((_, message)) = received(completion) {
+                return message;
+            }
+        }
+        if endpoint.may_sleep().unwrap() {
+            let mut polled = [PollFd::new(endpoint.descriptor().unwrap(), PollFlags::POLLIN)];
+            let most = PollTimeout::try_from(PATIENCE).unwrap();
+            assert!(poll(&mut polled, most).unwrap() > 0, "nothing woke the sleeper");
+        }
+    }
+}
+
+/// The next message, slept for without spinning first.
+fn wait_for_message(endpoint: &mut RdmEndpoint) -> Vec<u8> {
+    receive(endpoint).1
+}
+
+/// Two processes send one message back and forth, and sleep until it comes.
+fn sleep_in_turns(test: &str, next: fn(&mut RdmEndpoint) -> Vec<u8>) {
     let sleepy = Options { spin: Duration::ZERO, ..options() };
     if let Some(words) = part() {
         let mut far = RdmEndpoint::open(&sleepy).unwrap();
         let peer = far.peer(words[0].parse().unwrap()).unwrap();
         far.send(peer, "hello".into(), 0).unwrap();
         loop {
-            let (_, message) = receive(&mut far);
+            let message = next(&mut far);
             if message.is_empty() {
                 return far.close(PATIENCE).unwrap();
             }
@@ -78,7 +101,6 @@ fn processes_that_sleep_are_woken() {
         }
     }
     let mut near = RdmEndpoint::open(&sleepy).unwrap();
-    let test = "processes::processes_that_sleep_are_woken";
     let (mut other, peer) = start_echo(test, &mut near, ANY);
     warm_up(&mut near, peer);
     // A wake-up that is lost costs the 100 ms after which a sleeper looks whether its peers live;
@@ -88,11 +110,22 @@ fn processes_that_sleep_are_woken() {
     for round in 0..2_000 {
         let message = pattern(40, round);
         near.send(peer, message.clone(), 0).unwrap();
-        assert_eq!(receive(&mut near).1, message);
+        assert_eq!(next(&mut near), message);
         assert!(clock.now().since(began) < PATIENCE, "sleepers are not woken");
     }
     near.send(peer, "".into(), 0).unwrap();
     other.ended_well();
+}
+
+#[test]
+fn processes_that_sleep_are_woken() {
+    sleep_in_turns("processes::processes_that_sleep_are_woken", wait_for_message);
+}
+
+#[test]
+fn processes_that_sleep_on_their_descriptors_are_woken() {
+    let test = "processes::processes_that_sleep_on_their_descriptors_are_woken";
+    sleep_in_turns(test, sleep_for_message);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn refused_record_is_told_apart_from_those_around_it() {
 
 #[test]
 fn records_cross_threads_in_order_and_whole() {
-    let rounds: u64 = if cfg!(miri) { 60 } else { 200_000 };
+    let rounds: u64 = if cfg!(miri) { 60 } else { 20_000 };
     let length = |number: u64| usize::try_from(number * 37 % 301).expect("it is small");
     let (mut producer, mut consumer) = ring(SMALL);
     let reader = thread::spawn(move || {
