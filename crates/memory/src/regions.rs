@@ -1,6 +1,9 @@
 //! The regions of an endpoint, by key.
 
-use std::{collections::HashMap, hash::Hasher};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::Hasher,
+};
 
 use siphasher::sip::SipHasher24;
 
@@ -49,8 +52,8 @@ impl Regions {
             let mut hasher = SipHasher24::new_with_key(&self.secret);
             hasher.write_u64(self.drawn);
             let key = hasher.finish();
-            if !self.entries.contains_key(&key) {
-                self.entries.insert(key, (region, access));
+            if let Entry::Vacant(place) = self.entries.entry(key) {
+                place.insert((region, access));
                 return key;
             }
         }
@@ -66,11 +69,13 @@ impl Regions {
         region: Region,
         access: Access,
     ) -> Result<(), KeyTaken> {
-        if self.entries.contains_key(&key) {
-            return Err(KeyTaken(key));
+        match self.entries.entry(key) {
+            Entry::Occupied(_) => Err(KeyTaken(key)),
+            Entry::Vacant(place) => {
+                place.insert((region, access));
+                Ok(())
+            }
         }
-        self.entries.insert(key, (region, access));
-        Ok(())
     }
 
     /// From now on peers know nothing behind `key`. Returns the region that was there.

@@ -39,15 +39,19 @@ pub enum OneSidedKind {
 }
 
 /// Why the target turned an operation away, as it travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RefusalCause {
     /// No region has this key.
+    #[error("no region has this key, or it was revoked")]
     UnknownKey,
     /// The region does not allow this kind of access.
+    #[error("the region is not registered for this kind of access")]
     Access,
     /// The bytes are not all inside the region.
+    #[error("the bytes are not all inside the region")]
     Range,
     /// The target does not know this operation on this type.
+    #[error("it does not know this atomic operation on this type")]
     Unsupported,
 }
 
