@@ -118,6 +118,9 @@ impl Rdm {
                     };
                     let placing = &mut self.placing[at];
                     placing.grant_queued = false;
+                    if matches!(stream, Stream::Read(_)) && !placing.heard {
+                        continue;
+                    }
                     Part::Grant(stream, placing.authorised as u64)
                 }
                 Control::Stop(seq) => Part::Stop(seq),

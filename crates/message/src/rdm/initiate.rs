@@ -103,17 +103,20 @@ impl Rdm {
             return Err((busy, buffer));
         }
         let total = buffer.len() as u64;
-        let unscheduled =
-            u32::try_from(clamp(total, self.config.unscheduled_bytes)).unwrap_or(u32::MAX);
+        let unscheduled = clamp(total, self.config.unscheduled_bytes.max(1)) as u64;
         let seq = self.next_transfer(peer);
-        let kind = Kind::Read { place, total, unscheduled };
+        let kind = Kind::Read { place, total, unscheduled: 0 };
         let op = self.enqueue(peer, kind, seq, SendRequest { context, ..SendRequest::default() });
         let (from, tag) = (Some(peer), TagMatch::Untagged);
         let receive = Receive { op, context, from, tag, buffer };
-        let unscheduled = unscheduled.into();
         let envelope = Envelope { peer, seq, tag: None, remote_data: None, total, unscheduled };
         let at = self.expect_stream(receive, envelope, Stream::Read(seq));
         self.open_grants(at);
+        // What is granted by now the request itself says.
+        let placing = &mut self.placing[at];
+        let granted = u32::try_from(placing.authorised).unwrap_or(u32::MAX);
+        placing.envelope.unscheduled = granted.into();
+        self.sends[op.index()].kind = Kind::Read { place, total, unscheduled: granted };
         Ok(op)
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Placing {
     pub(super) scheduled: bool,
     /// A grant waits to be sent.
     pub(super) grant_queued: bool,
+    /// A segment arrived. Only then is it certain that a reader's grants will be understood.
+    pub(super) heard: bool,
     /// Payload bytes of its full segments; 0 until one was seen.
     pub(super) body: usize,
     /// Where a train was predicted that turned out to be something else.
@@ -131,6 +133,7 @@ impl Rdm {
             granted: 0,
             scheduled: false,
             grant_queued: false,
+            heard: false,
             body: 0,
             missed_at: None,
         });
@@ -221,6 +224,14 @@ impl Rdm {
             placing.body = length;
         }
         self.landing.latest = Some(at);
+        let is_first = !std::mem::replace(&mut placing.heard, true);
+        let told = placing.envelope.unscheduled;
+        let is_read = matches!(placing.stream, Stream::Read(_));
+        if is_first && is_read && !placing.grant_queued && placing.authorised as u64 > told {
+            placing.grant_queued = true;
+            let (peer, stream) = (placing.envelope.peer, placing.stream);
+            self.control(peer, Control::Grant(stream));
+        }
         if !self.finish_if_complete(at) {
             self.issue_grants_if_due();
         }
