@@ -375,7 +375,9 @@ impl Rdm {
         active.queued_bytes -= (send.end - send.sent) as u64;
         send.end = send.sent;
         send.limit = send.sent;
-        self.open.remove(&(send.peer, send.stream()));
+        if send.is_large() {
+            self.open.remove(&(send.peer, send.stream()));
+        }
     }
 
     pub(super) fn report_send(&mut self, at: usize, result: Result<(), OperationError>) {

@@ -329,6 +329,25 @@ fn bad_claims_fail_at_the_initiator_with_the_cause_and_touch_nothing() {
 }
 
 #[test]
+fn refused_write_leaves_the_message_of_the_same_number_alone() {
+    for seed in 0..20 {
+        let mut network = Network::new(2, &Config::default(), seed);
+        network.may_be_empty = true;
+        let data = pattern(5, 400_000);
+        let send = network.send(0, 1, data.clone(), None);
+        let write = network.write(0, 1, place(RKey(1), 0), pattern(1, 8));
+        let (untagged, length) = (elastane_message::TagMatch::Untagged, data.len());
+        let receive = network.receive(1, None, untagged, length);
+        network.run();
+        assert!(network.received(1, receive) == data);
+        assert_eq!(network.result(0, send), Ok(()));
+        let refused = Err(OperationError::Refused(RefusalCause::UnknownKey));
+        assert_eq!(network.result(0, write), refused);
+        network.assert_clean();
+    }
+}
+
+#[test]
 fn write_that_comes_twice_does_not_undo_what_followed_it() {
     let mut network = Network::new(2, &Config::default(), 3).with_room(1_400);
     let (memory, key) = region(&mut network, 1, 1_200, Access::WRITE);
