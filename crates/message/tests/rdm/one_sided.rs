@@ -142,6 +142,28 @@ fn reads_of_every_size_bring_what_the_region_holds() {
 }
 
 #[test]
+fn many_long_reads_at_once_share_the_budget_and_all_end() {
+    for seed in 0..10 {
+        let mut network = Network::with_first_grant(3, &Config::default(), seed);
+        let content = pattern(1, 1 << 20);
+        let mut ops = Vec::new();
+        for target in [1, 2] {
+            let memory = Region::from(content.to_vec());
+            let key = network.nodes[target].register(memory, Access::READ);
+            for _ in 0..8 {
+                ops.push(network.read(0, target, place(key, 0), content.len()));
+                network.some_steps(20);
+            }
+        }
+        network.run();
+        for op in ops {
+            assert!(network.read_bytes(0, op) == content, "seed {seed}");
+        }
+        network.assert_clean();
+    }
+}
+
+#[test]
 fn completion_of_a_write_means_that_it_is_placed() {
     let mut network = Network::new(2, &Config::default(), 5);
     let (memory, key) = region(&mut network, 1, 64, Access::WRITE);
