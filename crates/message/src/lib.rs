@@ -6,9 +6,10 @@
 //! datagrams and hands them those that arrive. [`DatagramQueue`] holds the receives of an
 //! endpoint whose datagrams need no layer at all.
 //!
-//! The owner calls commands (`post_send`, `post_receive`, `post_write`, `cancel` and the like) and, after each of them and
-//! after each call the transport makes, drains `poll_wake` and `poll_completion`. There is no
-//! clock, no randomness and no I/O here: the same calls give the same results.
+//! The owner calls commands (`post_send`, `post_receive`, `post_write`, `cancel` and so on) and,
+//! after each of them and after each call the transport makes, drains `poll_wake` and
+//! `poll_completion`. There is no clock, no randomness and no I/O here: the same calls give the
+//! same results.
 #![forbid(unsafe_code)]
 
 mod bare;

@@ -1,7 +1,7 @@
 //! The command as its users run it: by arguments, output, exit status and what it leaves behind.
 //!
-//! To be run one test at a time, as `cargo xtask test --only end-to-end` does: two comparisons on the
-//! same CPUs wait for each other.
+//! To be run one test at a time, as `cargo xtask test --only end-to-end` does: two comparisons on
+//! the same CPUs wait for each other.
 
 mod arguments;
 mod compare;

@@ -35,8 +35,8 @@ pub(super) enum Content {
     Start { op: u32, length: u16 },
     /// More of it.
     Segment { op: u32, offset: usize, length: u16 },
-    /// Whole messages, small one-sided operations and frames about either; `tail` says whether the payload of the last
-    /// message is referred to rather than copied.
+    /// Whole messages, small one-sided operations and frames about either; `tail` says whether
+    /// the payload of the last message is referred to rather than copied.
     Bundle { parts: Vec<Part>, tail: bool },
 }
 

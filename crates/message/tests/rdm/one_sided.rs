@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use elastane_message::{
-    AtomicRefused, AtomicRequest, Config, Event, OpId, OperationError, ReadRequest, WriteRequest,
+    AtomicRefused, AtomicRequest, Busy, Config, Event, OpId, OperationError, ReadRequest,
+    WriteRequest,
 };
 use memory::{Access, Atomic, Buffer, Datatype, Operator, Region};
 use rand::RngExt;
@@ -71,6 +72,45 @@ impl Network {
         assert_eq!(completion.result, Ok(()));
         let Event::Atomic { old } = completion.event else { panic!("an atomic") };
         u64::from_le_bytes(old.try_into().expect("eight bytes"))
+    }
+}
+
+impl Network {
+    /// Posts a long write, a long read or a count, which it adds to `sum`.
+    fn post_any(&mut self, from: usize, to: usize, key: RKey, sum: &mut u64) -> Result<OpId, Busy> {
+        let choice = self.rng.random_range(0..3);
+        let node = &mut self.nodes[from];
+        match choice {
+            0 => {
+                let (data, place) = (pattern(7, 40_000), place(key, 8));
+                let request = WriteRequest { data, place, complete: true, ..Default::default() };
+                node.post_write(peer(to), request)
+            }
+            1 => {
+                let (buffer, place) = (Buffer::zeroed(40_000), place(key, 0));
+                let request = ReadRequest { buffer, place, context: 0 };
+                node.post_read(peer(to), request).map_err(|(busy, _)| busy)
+            }
+            _ => {
+                let request = AtomicRequest {
+                    atomic: ADD,
+                    place: place(key, 0),
+                    count: 1,
+                    operands: 1_u64.to_le_bytes().to_vec().into(),
+                    fetch: true,
+                    context: 0,
+                    complete: true,
+                };
+                match node.post_atomic(peer(to), request) {
+                    Ok(op) => {
+                        *sum += 1;
+                        Ok(op)
+                    }
+                    Err(AtomicRefused::Busy(busy)) => Err(busy),
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
     }
 }
 
@@ -466,43 +506,7 @@ fn small_limits_slow_operations_down_and_stop_none() {
         while posted < 120 {
             let from = network.rng.random_range(0..3);
             let to = (from + network.rng.random_range(1..3)) % 3;
-            let at = place(nodes[to].1, 0);
-            let op = match network.rng.random_range(0..3) {
-                0 => network.nodes[from].post_write(
-                    peer(to),
-                    WriteRequest {
-                        data: pattern(posted, 40_000),
-                        place: place(nodes[to].1, 8),
-                        complete: true,
-                        ..WriteRequest::default()
-                    },
-                ),
-                1 => network.nodes[from]
-                    .post_read(
-                        peer(to),
-                        ReadRequest { buffer: Buffer::zeroed(40_000), place: at, context: 0 },
-                    )
-                    .map_err(|(busy, _)| busy),
-                _ => {
-                    let request = AtomicRequest {
-                        atomic: ADD,
-                        place: at,
-                        count: 1,
-                        operands: 1_u64.to_le_bytes().to_vec().into(),
-                        fetch: true,
-                        context: 0,
-                        complete: true,
-                    };
-                    match network.nodes[from].post_atomic(peer(to), request) {
-                        Ok(op) => {
-                            sums[to] += 1;
-                            Ok(op)
-                        }
-                        Err(AtomicRefused::Busy(busy)) => Err(busy),
-                        Err(other) => panic!("{other}"),
-                    }
-                }
-            };
+            let op = network.post_any(from, to, nodes[to].1, &mut sums[to]);
             network.drain();
             if let Ok(op) = op {
                 waiting.push((from, op));
