@@ -73,6 +73,8 @@ fn what_is_written_is_in_the_region_and_is_read_back() {
     }
     // Most of a long read is received where it belongs, without a copy.
     assert!(near.message_counters().landing_hits > 0, "{:?}", near.message_counters());
+    // What lands must be taken: with a checksum over the payload it would be dropped as damaged.
+    assert_eq!(near.transport().counters().rx_malformed, 0);
 }
 
 #[test]

@@ -91,6 +91,22 @@ impl Region {
         Ok(())
     }
 
+    /// A copy of `length` bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn copy(&self, offset: usize, length: usize) -> Result<Vec<u8>, OutOfRange> {
+        self.check(offset, length)?;
+        Ok(match &*self.lock() {
+            Memory::Owned(bytes) => bytes[offset..offset + length].to_vec(),
+            Memory::Raw(raw) => {
+                let mut bytes = vec![0; length];
+                raw.copy_out(offset, &mut bytes);
+                bytes
+            }
+        })
+    }
+
     /// A copy of all bytes.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.length];
