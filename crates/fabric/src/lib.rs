@@ -1,7 +1,8 @@
 //! Elastane's public Rust API: endpoints on a software fabric.
 //!
-//! - [`RdmEndpoint`]: reliable messages of any size, tagged or not, in order per sender. Peers on
-//!   the same host are reached through shared memory, all others by UDP.
+//! - [`RdmEndpoint`]: reliable messages of any size, tagged or not, in order per sender; writes,
+//!   reads and atomics on memory of peers. Peers on the same host are reached through shared
+//!   memory, all others by UDP.
 //! - [`SrdEndpoint`]: reliable messages of one datagram, in any order.
 //! - [`DatagramEndpoint`]: unreliable datagrams.
 //!
@@ -9,7 +10,7 @@
 //! descriptor without holding it. It needs no connection set-up and names its peers by UDP
 //! address. A process may have any number. After a fork the endpoint stays the parent's: the child
 //! must not use it, and dropping it there changes nothing for the parent. The examples `ping_pong`,
-//! `bulk` and `many_to_one` of this crate run on one machine.
+//! `bulk`, `many_to_one` and `shared_counter` of this crate run on one machine.
 #![forbid(unsafe_code)]
 
 mod clock;
@@ -17,6 +18,7 @@ mod datagram;
 mod engine;
 mod local;
 mod metrics;
+mod one_sided;
 mod options;
 mod rdm;
 mod wait;
@@ -27,9 +29,13 @@ pub use datagram::{DatagramEndpoint, SrdEndpoint};
 pub use inspect::Port as MetricsPort;
 pub use io::{CaptureDevice, FaultDevice, FaultSpec, PacketIo, SendError, UdpDevice, UdpOptions};
 pub use local::{LocalError, PeerRoute, SharedMemory, UdpReason};
-pub use memory::Buffer;
-pub use message::{Busy, Completion, Event, OpId, OperationError, PeekInfo, SendRequest, TagMatch};
+pub use memory::{Access, Atomic, Buffer, Datatype, KeyTaken, Operator, OutOfRange, Region};
+pub use message::{
+    AtomicRefused, AtomicRequest, Busy, Completion, Event, MAX_ATOMIC_BYTES, OpId,
+    OperationCounters, OperationError, PeekInfo, ReadRequest, SendRequest, TagMatch, Tally,
+    WriteRequest,
+};
 pub use options::{Error, METRICS_VARIABLE, Metrics, Options};
 pub use rdm::{RdmEndpoint, ReceiveRefused};
 pub use srd::PeerError;
-pub use wire::{PeerId, Tag};
+pub use wire::{PeerId, RKey, RefusalCause, RemotePlace, Tag};

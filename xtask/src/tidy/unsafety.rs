@@ -9,6 +9,7 @@ use super::{Finding, source::RustFile};
 const UNSAFE_FOLDERS: &[(&str, &[&str])] = &[
     ("io", &["crates/io/src/udp/sys/", "crates/io/src/shm/sys/", "crates/io/src/shm/ring/"]),
     ("hosts", &["crates/hosts/src/sys/"]),
+    ("memory", &["crates/memory/src/raw/"]),
 ];
 
 const FORBID: &[&str] = &["#", "!", "[", "forbid", "(", "unsafe_code"];

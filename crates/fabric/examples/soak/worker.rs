@@ -192,6 +192,7 @@ impl<D: PacketIo> Worker<D> {
                 self.spare.push(buffer);
                 Ok(())
             }
+            event => Err(format!("nobody asked for {event:?}").into()),
         }
     }
 }
