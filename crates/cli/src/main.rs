@@ -4,8 +4,11 @@
 mod address;
 mod args;
 mod compare;
+mod install_links;
 mod interrupt;
 mod output;
+mod perf_command;
+mod perftest;
 mod progress;
 mod quantity;
 mod serve;
@@ -31,6 +34,9 @@ enum Verdict {
 const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
+    if let Some(tool) = perftest::Tool::invoked() {
+        return perftest::run(tool);
+    }
     let cli = match args::parse() {
         Ok(cli) => cli,
         Err(status) => return status,
@@ -57,6 +63,8 @@ fn run(cli: Cli, interrupts: &Interrupts) -> Result<Verdict> {
     match cli.command {
         Command::Compare(args) => compare::run(&args, interrupts),
         Command::Serve(args) => serve::run(&args),
+        Command::Perf(args) => perf_command::run(&args),
+        Command::InstallLinks(args) => install_links::run(&args),
         Command::Simulate(args) => simulate::run(&args, interrupts),
         Command::Measure => compare::measure_as_told(),
     }

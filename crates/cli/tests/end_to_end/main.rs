@@ -6,6 +6,8 @@
 mod arguments;
 mod compare;
 mod ending;
+mod perf_command;
+mod perftest;
 mod real_hosts;
 mod running;
 mod simulate;

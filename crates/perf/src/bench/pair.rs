@@ -1,0 +1,338 @@
+//! Two sides that measure together.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    BenchError,
+    fabric_lane::{SendLane, Unpaired},
+    figures::{Row, SideFigures},
+    flow::{self, Task},
+    lane::{End, Lane, Pattern, Share},
+    ping::{self, Pinging},
+    setup::{Goal, Length, Local, Setup, Wire},
+    tcp_lane::{self, TcpLane, Use},
+    watch::{Watch, Word},
+};
+use crate::{
+    clock::Clock,
+    control::{Control, ControlError, Protocol},
+    cpu,
+    load::LoadError,
+    machine::Machine,
+    server, session,
+};
+
+/// The other side may take so long to make its endpoints.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for the other side.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+}
+
+impl Listener {
+    /// Listens at `address`.
+    pub fn open(address: SocketAddr) -> Result<Self, BenchError> {
+        Ok(Self { listener: server::listen(address)? })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Waits for a client and becomes its server.
+    pub fn accept(self, setup: Setup, local: Local) -> Result<Pair, BenchError> {
+        let (stream, _) = self.listener.accept().map_err(LoadError::os("accept a client"))?;
+        Pair::open(stream, setup, local, false)
+    }
+}
+
+/// Both sides, connected and agreed.
+pub struct Pair {
+    control: Control,
+    setup: Setup,
+    local: Local,
+    is_client: bool,
+    lanes: Lanes,
+    ends: Ends,
+    machine: Machine,
+    peer_machine: Machine,
+}
+
+/// Where the endpoints are, in their order.
+#[derive(Clone, Debug)]
+pub struct Ends {
+    /// On this side.
+    pub here: Vec<End>,
+    /// On the other.
+    pub there: Vec<End>,
+}
+
+enum Lanes {
+    Fabric(Vec<SendLane>),
+    Tcp(Vec<TcpLane>),
+}
+
+/// What both sides say once they have greeted each other.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Opening {
+    Setup(Setup),
+    Ends(Vec<End>),
+    Failed(String),
+}
+
+impl Pair {
+    /// Connects to a server.
+    pub fn connect(address: SocketAddr, setup: Setup, local: Local) -> Result<Self, BenchError> {
+        Self::open(session::reach(address)?, setup, local, true)
+    }
+
+    fn open(
+        stream: TcpStream,
+        setup: Setup,
+        local: Local,
+        is_client: bool,
+    ) -> Result<Self, BenchError> {
+        let (mut control, peer_machine) = Control::open(stream, Protocol::BENCH)?;
+        let machine = Machine::through(control.stream());
+        control.send(&Opening::Setup(setup.clone()))?;
+        match control.receive(Some(PATIENCE))? {
+            Opening::Setup(theirs) => {
+                if let Some(difference) = setup.difference(&theirs) {
+                    return Err(BenchError::Differs(difference));
+                }
+            }
+            other => return Err(unexpected(&control, other)),
+        }
+        let at = server::link(&control)?.local;
+        let made = match setup.wire {
+            Wire::Fabric => fabric_lanes(&mut control, &setup, at),
+            Wire::Tcp => tcp_lanes(&mut control, &setup, at, is_client),
+        };
+        let (lanes, ends) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                // The other side may be gone, which is why this failed.
+                control.send(&Opening::Failed(error.to_string())).ok();
+                return Err(error);
+            }
+        };
+        Ok(Self { control, setup, local, is_client, lanes, ends, machine, peer_machine })
+    }
+
+    /// What was agreed.
+    pub const fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Where the endpoints are.
+    pub const fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    /// This side's machine and the other's.
+    pub const fn machines(&self) -> (&Machine, &Machine) {
+        (&self.machine, &self.peer_machine)
+    }
+
+    /// Whether this side was given the other's address.
+    pub const fn is_client(&self) -> bool {
+        self.is_client
+    }
+
+    /// Whether this side posts operations in a bandwidth test, and begins in one of latency.
+    pub const fn leads(&self) -> bool {
+        self.is_client != self.setup.reversed
+    }
+
+    /// Measures one size.
+    pub fn measure(&mut self, bytes: u64) -> Result<Row, BenchError> {
+        let plan = RowPlan {
+            setup: &self.setup,
+            local: self.local,
+            leads: self.is_client != self.setup.reversed,
+            bytes,
+        };
+        let measured = match &mut self.lanes {
+            Lanes::Fabric(lanes) => plan.measure(lanes, &mut self.control),
+            Lanes::Tcp(lanes) => plan.measure(lanes, &mut self.control),
+        };
+        if let Err(error) = &measured
+            && !matches!(error, BenchError::Control(_) | BenchError::There(_))
+        {
+            // The other side may be gone, which is why this failed.
+            self.control.send(&Word::Failed(error.to_string())).ok();
+        }
+        let (here, there) = measured?;
+        Ok(Row { bytes, here, there })
+    }
+
+    /// Closes the endpoints.
+    pub fn close(self) {
+        match self.lanes {
+            Lanes::Fabric(lanes) => lanes.into_iter().for_each(SendLane::close),
+            Lanes::Tcp(lanes) => lanes.into_iter().for_each(TcpLane::close),
+        }
+    }
+}
+
+/// One size, on this side.
+struct RowPlan<'a> {
+    setup: &'a Setup,
+    local: Local,
+    leads: bool,
+    bytes: u64,
+}
+
+impl RowPlan<'_> {
+    fn measure<L: Lane>(
+        &self,
+        lanes: &mut [L],
+        control: &mut Control,
+    ) -> Result<(SideFigures, SideFigures), BenchError> {
+        let task = self.task();
+        let counted = match self.setup.length {
+            Length::Iterations(count) => Some(count + self.setup.warm_up),
+            Length::Time { .. } => None,
+        };
+        let share = Share {
+            bytes: task.bytes,
+            arrivals: if task.receives { counted } else { Some(0) },
+            posts: if task.sends { counted } else { Some(0) },
+            depth: usize::try_from(self.local.rx_depth).unwrap_or(usize::MAX),
+        };
+        for lane in &mut *lanes {
+            lane.begin(share)?;
+        }
+        let mut watch = Watch::new(control, Clock::start());
+        watch.meet()?;
+        let clock = watch.clock;
+        let before = cpu::process_time().map_err(LoadError::os("read the CPU time"))?;
+        let mut here = match (self.setup.goal, &mut *lanes) {
+            (Goal::Latency, [only]) => ping::run(only, self.pinging(task), &mut watch)?,
+            _ => flow::run(lanes, task, &mut watch)?,
+        };
+        let after = cpu::process_time().map_err(LoadError::os("read the CPU time"))?;
+        here.cpu = after.saturating_sub(before);
+        here.wall = Duration::from_nanos(clock.now().as_nanos());
+        here.verified = self.verified(&here, &task);
+        watch.tell(&Word::Over(Box::new(here.clone())))?;
+        let there = watch.until_over(lanes)?;
+        for lane in lanes {
+            lane.end()?;
+        }
+        Ok((here, there))
+    }
+
+    fn task(&self) -> Task {
+        let is_ping = self.setup.goal == Goal::Latency;
+        Task {
+            bytes: usize::try_from(self.bytes).unwrap_or(usize::MAX),
+            sends: is_ping || self.leads || self.setup.bidirectional,
+            receives: is_ping || !self.leads || self.setup.bidirectional,
+            length: self.setup.length,
+            local: self.local,
+        }
+    }
+
+    fn pinging(&self, task: Task) -> Pinging {
+        let Setup { verb, warm_up, .. } = *self.setup;
+        Pinging { task, verb, leads: self.leads, warm_up }
+    }
+
+    /// Every byte that arrived was compared, or the row would have failed.
+    fn verified(&self, here: &SideFigures, task: &Task) -> u64 {
+        if !self.setup.verify || !task.receives {
+            return 0;
+        }
+        let flow = here.received.map_or(0, |flow| flow.messages);
+        let pings = here.latency.map_or(0, |latency| latency.count);
+        (flow + pings) * self.bytes
+    }
+}
+
+fn fabric_lanes(
+    control: &mut Control,
+    setup: &Setup,
+    at: IpAddr,
+) -> Result<(Lanes, Ends), BenchError> {
+    let unpaired: Result<Vec<_>, _> = (0..setup.endpoints).map(|_| Unpaired::open(at)).collect();
+    let unpaired = unpaired?;
+    let here: Vec<End> = unpaired.iter().map(Unpaired::end).collect();
+    control.send(&Opening::Ends(here.clone()))?;
+    let there = receive_ends(control, setup.endpoints)?;
+    let pattern = Pattern::new(setup.largest());
+    let lanes: Result<Vec<_>, _> = unpaired
+        .into_iter()
+        .zip(&there)
+        .map(|(lane, end)| lane.pair(*end, pattern.clone(), setup.verify))
+        .collect();
+    Ok((Lanes::Fabric(lanes?), Ends { here, there }))
+}
+
+/// The server listens, the client connects and says from where.
+fn tcp_lanes(
+    control: &mut Control,
+    setup: &Setup,
+    at: IpAddr,
+    is_client: bool,
+) -> Result<(Lanes, Ends), BenchError> {
+    let receipt = matches!(setup.length, Length::Iterations(_));
+    let uses = match (setup.goal, setup.bidirectional) {
+        (Goal::Latency, _) => Use::One { receipt: false },
+        (Goal::Bandwidth, false) => Use::One { receipt },
+        (Goal::Bandwidth, true) => Use::Two { receipt },
+    };
+    let count = setup.endpoints * uses.streams();
+    let (streams, here, there) = if is_client {
+        let server = receive_ends(control, 1)?;
+        let streams = tcp_lane::connect(server[0].address, count)?;
+        let here: Result<Vec<End>, _> = streams.iter().map(tcp_lane::end_of).collect();
+        let here = here?;
+        control.send(&Opening::Ends(here.clone()))?;
+        let there = vec![server[0]; setup.endpoints];
+        (streams, here, there)
+    } else {
+        let listener = tcp_lane::listen(at)?;
+        let address = listener.local_addr().map_err(LoadError::os("read a TCP address"))?;
+        let end = End { address, number: address.port().into(), first_psn: 0 };
+        control.send(&Opening::Ends(vec![end]))?;
+        let there = receive_ends(control, count)?;
+        let streams = tcp_lane::accept(&listener, &there)?;
+        (streams, vec![end; setup.endpoints], there)
+    };
+    let pattern = Pattern::new(setup.largest());
+    let mut streams = streams.into_iter();
+    let lanes: Result<Vec<_>, _> = (0..setup.endpoints)
+        .map(|_| {
+            let streams = streams.by_ref().take(uses.streams()).collect();
+            TcpLane::new(streams, is_client, uses, pattern.clone(), setup.verify)
+        })
+        .collect();
+    Ok((Lanes::Tcp(lanes?), Ends { here, there }))
+}
+
+fn receive_ends(control: &mut Control, count: usize) -> Result<Vec<End>, BenchError> {
+    match control.receive(Some(PATIENCE))? {
+        Opening::Ends(ends) if ends.len() == count => Ok(ends),
+        other => Err(unexpected(control, other)),
+    }
+}
+
+fn unexpected(control: &Control, opening: Opening) -> BenchError {
+    match opening {
+        Opening::Failed(why) => BenchError::There(why),
+        other => {
+            let error: ControlError = control.unexpected(format!("{other:?}"));
+            error.into()
+        }
+    }
+}
