@@ -229,6 +229,7 @@ impl RowPlan<'_> {
         for lane in lanes {
             lane.end()?;
         }
+        watch.part()?;
         Ok((here, there))
     }
 

@@ -27,6 +27,8 @@ pub(super) enum Word {
     Sent(Vec<u64>),
     /// All that was expected is here, and this came out of it.
     Over(Box<SideFigures>),
+    /// Nothing is posted any more: this side stands no loss if the other leaves.
+    Ended,
     /// This side failed; why.
     Failed(String),
 }
@@ -55,6 +57,15 @@ impl<'a> Watch<'a> {
         self.control.send(&Word::Ready)?;
         match self.control.receive(Some(PATIENCE))? {
             Word::Ready => Ok(()),
+            other => Err(self.wrong(other)),
+        }
+    }
+
+    /// Waits until both sides have ended the row.
+    pub(super) fn part(self) -> Result<(), BenchError> {
+        self.control.send(&Word::Ended)?;
+        match self.control.receive(Some(PATIENCE))? {
+            Word::Ended => Ok(()),
             other => Err(self.wrong(other)),
         }
     }
@@ -89,7 +100,7 @@ impl<'a> Watch<'a> {
 
     /// Serves the lanes until the other side has finished too. Returns what it found out.
     pub(super) fn until_over<L: Lane>(
-        mut self,
+        &mut self,
         lanes: &mut [L],
     ) -> Result<SideFigures, BenchError> {
         let mut idle = Idle::new();
