@@ -83,7 +83,7 @@ impl Layer for Rdm {
 /// ```
 #[derive(Debug)]
 pub struct RdmEndpoint<D: PacketIo = UdpDevice> {
-    engine: Engine<D, Rdm>,
+    pub(crate) engine: Engine<D, Rdm>,
     spin: Duration,
     closed: bool,
 }
@@ -99,7 +99,9 @@ impl RdmEndpoint {
 impl<D: PacketIo> RdmEndpoint<D> {
     /// Opens an endpoint on `device`.
     pub fn on_device(device: D, options: &Options) -> Result<Self, Error> {
-        let layer = Rdm::new(options.messages.clone());
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(Error::NoRandomness)?;
+        let layer = Rdm::new(options.messages.clone()).with_key_secret(secret);
         let engine = Engine::new(device, options.transport.clone(), layer)?;
         Ok(Self { engine, spin: options.spin, closed: false })
     }
@@ -276,7 +278,7 @@ impl<D: PacketIo> Drop for RdmEndpoint<D> {
     }
 }
 
-/// A receive that could not be posted, with its buffer.
+/// A receive, or a read, that could not be posted, with its buffer.
 #[derive(Debug, thiserror::Error)]
 #[error("{busy}")]
 pub struct ReceiveRefused {

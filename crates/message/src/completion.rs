@@ -2,7 +2,7 @@
 
 use memory::Buffer;
 use srd::PeerError;
-use wire::{PeerId, Tag};
+use wire::{PeerId, RefusalCause, RemotePlace, Tag};
 
 const RECEIVE: u64 = 1 << 31;
 const INDEX: u64 = RECEIVE - 1;
@@ -25,6 +25,11 @@ impl OpId {
         Self(u64::from(serial) << 32 | RECEIVE | INDEX)
     }
 
+    /// What the peer did of its own accord: nobody posted it here.
+    pub(crate) const fn remote() -> Self {
+        Self(u64::MAX)
+    }
+
     pub(crate) const fn is_receive(self) -> bool {
         self.0 & RECEIVE != 0
     }
@@ -42,7 +47,7 @@ impl OpId {
 /// with `complete: false`, which completes only if it fails.
 #[derive(Debug)]
 pub struct Completion {
-    /// The operation.
+    /// The operation; of [`Event::RemoteWrite`], a name that no operation has.
     pub op: OpId,
     /// The context given when it was posted.
     pub context: u64,
@@ -54,7 +59,7 @@ pub struct Completion {
     pub result: Result<(), OperationError>,
 }
 
-/// The two kinds of operation.
+/// The kinds of operation.
 #[derive(Debug)]
 pub enum Event {
     /// A send: on success, the peer has all of the message.
@@ -71,6 +76,29 @@ pub enum Event {
         message_length: u64,
         /// The buffer the receive was posted with, also after an error.
         buffer: Buffer,
+    },
+    /// A write: on success, all of it is in the peer's memory.
+    Written,
+    /// A read.
+    Read {
+        /// The buffer the read was posted with. After an error some of its bytes may have
+        /// changed.
+        buffer: Buffer,
+    },
+    /// An atomic operation.
+    Atomic {
+        /// The old values of the elements, if they were wanted.
+        old: Vec<u8>,
+    },
+    /// The peer wrote into memory of this endpoint and wants it known
+    /// (`FI_REMOTE_WRITE` with `FI_REMOTE_CQ_DATA`). No operation of this side belongs to it.
+    RemoteWrite {
+        /// The data that came with the write.
+        data: u64,
+        /// Where its bytes are.
+        place: RemotePlace,
+        /// How many.
+        length: u64,
     },
 }
 
@@ -95,6 +123,12 @@ pub enum OperationError {
     /// The peer had no receive posted, and the configured retries are used up.
     #[error("receiver not ready: the peer has no receive posted")]
     ReceiverNotReady,
+    /// The peer turned a one-sided operation away.
+    #[error("refused by the peer: {0}")]
+    Refused(RefusalCause),
+    /// The peer's answer to an atomic operation has the wrong length.
+    #[error("the peer's result does not fit the atomic operation")]
+    BadResult,
     /// The message does not fit a datagram and this endpoint does not divide messages.
     #[error("message too long: a datagram to this peer carries {limit} bytes")]
     TooLong {

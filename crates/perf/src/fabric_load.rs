@@ -388,6 +388,11 @@ impl<D: PacketIo> FabricHalf<D> {
         }
         match completion.event {
             Event::Sent => self.sending -= 1,
+            // The load posts no one-sided operations and registers no memory.
+            Event::Written
+            | Event::Read { .. }
+            | Event::Atomic { .. }
+            | Event::RemoteWrite { .. } => {}
             Event::Received { buffer, length, .. } => {
                 self.posted -= 1;
                 self.spare.push(buffer);

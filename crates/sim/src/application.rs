@@ -3,13 +3,20 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
-use memory::Buffer;
-use message::{Completion, Event, OpId, OperationError, Rdm, ReceiveRequest, SendRequest};
+use memory::{Buffer, Region};
+use message::{
+    AtomicRequest, Completion, Event, OpId, OperationError, Rdm, ReadRequest, ReceiveRequest,
+    SendRequest, WriteRequest,
+};
 use rustc_hash::FxHashMap;
 use srd::PeerError;
 use wire::{PeerId, Time};
 
-use crate::workload::{Class, Plan, Receive, number_of};
+use crate::{
+    oracle::RemoteEnded,
+    remote::{ACCESS, ADD, Deed, key_of},
+    workload::{Class, Plan, Receive, number_of},
+};
 
 /// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +27,8 @@ pub(crate) enum Ending {
     Aborted,
     /// The peer was given up.
     PeerLost,
+    /// The peer turned it away.
+    Refused,
     /// In a way no operation of this kind should.
     Wrong(OperationError),
 }
@@ -32,6 +41,7 @@ impl From<Result<(), OperationError>> for Ending {
             Err(OperationError::Canceled) => Self::Canceled,
             Err(OperationError::PeerAborted) => Self::Aborted,
             Err(OperationError::Peer(_)) => Self::PeerLost,
+            Err(OperationError::Refused(_)) => Self::Refused,
             Err(error) => Self::Wrong(error),
         }
     }
@@ -60,11 +70,23 @@ pub(crate) enum Told {
     SendEnded(u32, Ending),
     ReceivePosted(u64, Receive),
     ReceiveEnded(Received),
+    RemotePosted(u32),
+    RemoteEnded(RemoteEnded),
+    /// A write arrived here and asked for it to be known; whether all of it was there.
+    RemoteHeard(u32, bool),
     /// The transport gave the peer up.
     PeerLost(usize, PeerError),
 }
 
 const RECEIVE: u64 = 1 << 63;
+
+/// How many messages, receives and one-sided operations of its plan a host has posted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) sends: usize,
+    pub(crate) receives: usize,
+    pub(crate) remote: usize,
+}
 
 /// The application of one host in one incarnation.
 #[derive(Debug)]
@@ -75,6 +97,9 @@ pub(crate) struct Application {
     epoch: Time,
     next_send: usize,
     next_receive: usize,
+    next_remote: usize,
+    /// What peers write, read and count in.
+    memory: Region,
     sends: usize,
     /// The last message that arrived here.
     latest: Option<u32>,
@@ -91,17 +116,20 @@ pub(crate) struct Application {
 }
 
 impl Application {
-    /// The application of `host`. The first `sent` messages and `received` receives of its plan
-    /// are the business of earlier incarnations.
-    pub(crate) fn new(plan: Arc<Plan>, host: usize, epoch: Time, done: (usize, usize)) -> Self {
+    /// The application of `host`. What of its plan is `done` is the business of earlier
+    /// incarnations.
+    pub(crate) fn new(plan: Arc<Plan>, host: usize, epoch: Time, done: Progress) -> Self {
+        let memory = Region::from(plan.remote.fresh(host));
         let pool_left = [plan.pool.receives, if plan.pool.tagged { plan.pool.receives } else { 0 }];
         let regular = plan.receives.iter().all(Vec::is_empty) && !plan.pool.tagged;
         Self {
             plan,
             host,
             epoch,
-            next_send: done.0,
-            next_receive: done.1,
+            next_send: done.sends,
+            next_receive: done.receives,
+            next_remote: done.remote,
+            memory,
             sends: 0,
             latest: None,
             pool_open: regular,
@@ -118,8 +146,21 @@ impl Application {
     }
 
     /// How much of the plan was posted, for the next incarnation.
-    pub(crate) fn progress(&self) -> (usize, usize) {
-        (self.next_send, self.next_receive)
+    pub(crate) fn progress(&self) -> Progress {
+        Progress { sends: self.next_send, receives: self.next_receive, remote: self.next_remote }
+    }
+
+    /// Offers the host's memory to everybody.
+    pub(crate) fn offer_memory(&self, rdm: &mut Rdm) {
+        if !self.memory.is_empty() {
+            let registered = rdm.register_as(key_of(self.host), self.memory.clone(), ACCESS);
+            registered.expect("a host has one region");
+        }
+    }
+
+    /// What the host's memory holds.
+    pub(crate) fn memory(&self) -> Vec<u8> {
+        self.memory.to_vec()
     }
 
     /// Posts receives for whatever comes, from now on.
@@ -145,7 +186,10 @@ impl Application {
         }
         let receive = self.plan.receives[self.host].get(self.next_receive);
         let send = self.sendable().map(|number| self.plan.messages[number as usize].at);
-        [cancel, receive.map(|r| self.at(r.at)), send.map(|at| self.at(at))]
+        let remote = self.plan.remote.posts[self.host].get(self.next_remote);
+        let remote = remote.map(|&number| self.plan.remote.all[number as usize].at);
+        let remote = remote.map(|at| self.at(at));
+        [cancel, receive.map(|r| self.at(r.at)), send.map(|at| self.at(at)), remote]
             .into_iter()
             .flatten()
             .min()
@@ -172,6 +216,7 @@ impl Application {
         }
         self.post_receives(now, rdm, peer_of);
         self.post_sends(now, rdm, peer_of);
+        self.post_remote(now, rdm, peer_of);
     }
 
     /// Takes note of a completion; `host_of` knows the hosts of peers.
@@ -189,6 +234,23 @@ impl Application {
                     self.sends = self.sends.saturating_sub(1);
                 }
                 self.told.push_back(Told::SendEnded(number, result.into()));
+            }
+            Event::Written => self.remote_ended(context, result.into(), |_, _| (true, None)),
+            Event::Read { buffer } => {
+                self.remote_ended(context, result.into(), |plan, number| {
+                    let remote = plan.remote.all[number as usize];
+                    let library = plan.remote.library(remote.offset, remote.bytes);
+                    (buffer.as_slice() == library, None)
+                });
+            }
+            Event::Atomic { old } => {
+                self.remote_ended(context, result.into(), |_, _| {
+                    let old = <[u8; 8]>::try_from(old).ok().map(u64::from_le_bytes);
+                    (old.is_some(), old)
+                });
+            }
+            Event::RemoteWrite { data, .. } => {
+                self.remote_heard(u32::try_from(data).unwrap_or(u32::MAX));
             }
             Event::Received { tag, remote_data, length, message_length, buffer } => {
                 let receive = context & !RECEIVE;
@@ -214,6 +276,81 @@ impl Application {
                     intact,
                 }));
             }
+        }
+    }
+
+    /// An operation on a peer's memory ended; `look` says of a success whether it is as it should
+    /// be, and which old value it brought.
+    fn remote_ended(
+        &mut self,
+        context: u64,
+        ending: Ending,
+        look: impl FnOnce(&Plan, u32) -> (bool, Option<u64>),
+    ) {
+        let number = u32::try_from(context).unwrap_or(u32::MAX);
+        let (intact, old) = match ending {
+            Ending::Ok => look(&self.plan, number),
+            _ => (true, None),
+        };
+        self.told.push_back(Told::RemoteEnded(RemoteEnded { number, ending, intact, old }));
+    }
+
+    /// A peer wrote here: looks whether all is there and empties the slot, so that what is placed
+    /// twice shows.
+    fn remote_heard(&mut self, number: u32) {
+        let remote = self.plan.remote.all.get(number as usize);
+        let intact = remote.is_some_and(|remote| {
+            let mut bytes = vec![0; remote.bytes];
+            let inside = self.memory.read(remote.offset, &mut bytes).is_ok();
+            let empty = vec![0; remote.bytes];
+            inside
+                && bytes == self.plan.remote.payload(number)
+                && self.memory.write(remote.offset, &empty).is_ok()
+        });
+        self.told.push_back(Told::RemoteHeard(number, intact));
+    }
+
+    fn post_remote(&mut self, now: Time, rdm: &mut Rdm, peer_of: &mut impl FnMut(usize) -> PeerId) {
+        while let Some(&number) = self.plan.remote.posts[self.host].get(self.next_remote) {
+            let remote = self.plan.remote.all[number as usize];
+            if self.at(remote.at) > now {
+                break;
+            }
+            let (peer, place) = (peer_of(remote.to as usize), remote.place(number));
+            let context = number.into();
+            let posted = match remote.deed {
+                Deed::Write { event } => {
+                    let data = self.plan.remote.payload(number).into();
+                    let remote_data = event.then_some(context);
+                    let request =
+                        WriteRequest { data, place, remote_data, context, complete: true };
+                    rdm.post_write(peer, request).is_ok()
+                }
+                Deed::Read => {
+                    let buffer = Buffer::zeroed(remote.bytes);
+                    rdm.post_read(peer, ReadRequest { buffer, place, context }).is_ok()
+                }
+                Deed::Add(value) => {
+                    let operands = value.to_le_bytes().to_vec().into();
+                    let (atomic, fetch, complete) = (ADD, true, true);
+                    let request = AtomicRequest {
+                        atomic,
+                        place,
+                        count: 1,
+                        operands,
+                        fetch,
+                        context,
+                        complete,
+                    };
+                    rdm.post_atomic(peer, request).is_ok()
+                }
+            };
+            if !posted {
+                self.busy = true;
+                break;
+            }
+            self.next_remote += 1;
+            self.told.push_back(Told::RemotePosted(number));
         }
     }
 

@@ -95,7 +95,8 @@ impl HostNode {
         };
         let mut endpoint = Endpoint::new(setup.transport.clone(), LISTENING_PORT, limits, seed);
         endpoint.set_receive_window(setup.receive_window);
-        let rdm = Rdm::new(setup.messages.clone());
+        let mut rdm = Rdm::new(setup.messages.clone());
+        application.offer_memory(&mut rdm);
         let upper = Overheard { rdm, lost: Vec::new() };
         Self { endpoint, upper, application, ipv6: setup.ipv6, stored_peak: 0 }
     }

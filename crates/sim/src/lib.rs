@@ -27,6 +27,7 @@ mod node;
 mod oracle;
 mod outcome;
 mod port;
+mod remote;
 mod run;
 mod scenario;
 mod seed;

@@ -9,7 +9,7 @@ use wire::Time;
 
 use crate::{
     Network, Outcome, Pattern, Scenario, Stop, Topology, Traffic, Violation,
-    application::Application,
+    application::{Application, Progress},
     fault::{Control, Effect, Schedule},
     host::{HostNode, Setup},
     hostile,
@@ -54,7 +54,7 @@ struct Run<'a> {
     network: Network<HostNode>,
     ledger: Ledger,
     incarnations: Vec<u32>,
-    progress: Vec<(usize, usize)>,
+    progress: Vec<Progress>,
     hostile: Xoshiro256PlusPlus,
     transport: Transport,
     stored_peak: usize,
@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
             network,
             ledger: Ledger::new(plan),
             incarnations: vec![0; hosts],
-            progress: vec![(0, 0); hosts],
+            progress: vec![Progress::default(); hosts],
             hostile: stream(scenario.seed, Purpose::Hostile),
             transport: Transport::default(),
             stored_peak: 0,
@@ -158,6 +158,7 @@ impl<'a> Run<'a> {
         }
         self.ledger.note_stuck();
         self.check_leaks();
+        self.check_memory();
         if self.scenario.faults {
             let forgotten_by = self.network.now() + FORGETTING;
             self.run_until(forgotten_by);
@@ -252,6 +253,15 @@ impl<'a> Run<'a> {
             }
         }
         found.into_iter().for_each(|violation| self.ledger.add(violation));
+    }
+
+    fn check_memory(&mut self) {
+        for host in 0..self.incarnations.len() {
+            if let Some(node) = self.network.node(host) {
+                let memory = node.application().memory();
+                self.ledger.check_memory(host, &memory);
+            }
+        }
     }
 
     fn check_forgotten(&mut self) {

@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Limits,
     /// Bytes of messages.
     Payload,
+    /// One-sided operations.
+    Remote,
     /// Datagrams nobody sent.
     Hostile,
     /// The endpoint of one host in one incarnation.
@@ -38,6 +40,7 @@ impl Purpose {
             Self::Payload => 6,
             Self::Hostile => 7,
             Self::Limits => 8,
+            Self::Remote => 9,
             Self::Endpoint { host, incarnation } => {
                 1 << 60 | u64::from(incarnation) << 32 | host as u64
             }

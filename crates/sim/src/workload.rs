@@ -11,6 +11,7 @@ use wire::Tag;
 
 use crate::{
     fault::{Schedule, log_uniform},
+    remote::RemotePlan,
     scenario::Scenario,
     seed::{Purpose, mix, stream},
 };
@@ -183,6 +184,8 @@ pub(crate) struct Plan {
     pub(crate) pool: Pool,
     /// The most sends of one host that wait for completion.
     pub(crate) window: usize,
+    /// One-sided operations.
+    pub(crate) remote: RemotePlan,
     /// The random bytes of which messages are slices.
     table: Bytes,
 }
@@ -207,6 +210,7 @@ impl Plan {
             receives: vec![Vec::new(); hosts],
             pool: Pool { receives: POOL, capacity: bytes, tagged: false },
             window: WINDOW,
+            remote: RemotePlan::none(hosts),
             table: table.into(),
         };
         if pattern == Pattern::Random {
@@ -287,6 +291,7 @@ impl RandomPlan<'_> {
         let hosts = self.plan.sends.len() as u32;
         // Without faults everything is posted within a millisecond.
         let horizon = self.schedule.heal_at.as_nanos().max(1_000_000);
+        self.plan.remote = RemotePlan::draw(self.scenario, hosts as usize, horizon);
         let classes = self.rng.random_range(1..=4);
         for number in 0..self.scenario.workload.messages {
             let from = self.rng.random_range(0..hosts);

@@ -2,12 +2,12 @@
 //! number of frames; a frame is a head and, for some types, payload bytes right after it.
 
 use crate::{
-    Malformed, MessageSeq, Tag,
+    Malformed, MessageSeq, OneSided, Tag,
     bytes_at::{u16_at, u32_at, u64_at},
 };
 
 /// The longest head of any frame.
-pub const MAX_FRAME_HEAD: usize = 40;
+pub const MAX_FRAME_HEAD: usize = crate::onesided::MAX_ONE_SIDED_HEAD;
 
 const TYPE_MESSAGE: u8 = 1;
 const TYPE_START: u8 = 2;
@@ -75,12 +75,15 @@ pub enum Frame {
         /// The sender's message.
         seq: MessageSeq,
     },
+    /// Part of a one-sided operation.
+    OneSided(OneSided),
 }
 
 impl Frame {
     /// Payload bytes after the head.
     pub const fn payload_len(&self) -> usize {
         match *self {
+            Self::OneSided(ref frame) => frame.payload_len(),
             Self::Message { length, .. }
             | Self::Start { length, .. }
             | Self::Segment { length, .. } => length as usize,
@@ -93,6 +96,7 @@ impl Frame {
         match self {
             Self::Message { data: Some(_), .. } => 24,
             Self::Start { .. } => 40,
+            Self::OneSided(frame) => frame.head_len(),
             _ => 16,
         }
     }
@@ -101,6 +105,9 @@ impl Frame {
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         if bytes.len() < 16 {
             return Err(Malformed::Truncated);
+        }
+        if bytes[0] > TYPE_ABORT {
+            return OneSided::parse(bytes).map(Self::OneSided);
         }
         let flags = bytes[1];
         let length = u16_at(bytes, 2);
@@ -152,32 +159,22 @@ impl Frame {
 
     /// Appends the head.
     pub fn emit(&self, out: &mut Vec<u8>) {
-        let (kind, tag, data, word) = match *self {
-            Self::Message { tag, data, .. } => (TYPE_MESSAGE, tag, data, 0),
-            Self::Start { tag, data, .. } => (TYPE_START, tag, data, 0),
-            Self::Segment { offset, .. } => (TYPE_SEGMENT, None, None, offset),
-            Self::Grant { up_to, .. } => (TYPE_GRANT, None, None, up_to),
-            Self::Stop { .. } => (TYPE_STOP, None, None, 0),
-            Self::Abort { .. } => (TYPE_ABORT, None, None, 0),
+        let (kind, seq, tag, data, word) = match *self {
+            Self::OneSided(frame) => return frame.emit(out),
+            Self::Message { seq, tag, data, .. } => (TYPE_MESSAGE, seq, tag, data, 0),
+            Self::Start { seq, tag, data, .. } => (TYPE_START, seq, tag, data, 0),
+            Self::Segment { seq, offset, .. } => (TYPE_SEGMENT, seq, None, None, offset),
+            Self::Grant { seq, up_to } => (TYPE_GRANT, seq, None, None, up_to),
+            Self::Stop { seq } => (TYPE_STOP, seq, None, None, 0),
+            Self::Abort { seq } => (TYPE_ABORT, seq, None, None, 0),
         };
-        let (Self::Message { seq, .. }
-        | Self::Start { seq, .. }
-        | Self::Segment { seq, .. }
-        | Self::Grant { seq, .. }
-        | Self::Stop { seq }
-        | Self::Abort { seq }) = *self;
-        let length = match *self {
-            Self::Message { length, .. }
-            | Self::Start { length, .. }
-            | Self::Segment { length, .. } => length,
-            Self::Grant { .. } | Self::Stop { .. } | Self::Abort { .. } => 0,
-        };
+        let length = self.payload_len().to_le_bytes();
         let flags = if tag.is_some() { FLAG_TAGGED } else { 0 }
             | if data.is_some() { FLAG_DATA } else { 0 };
         let mut bytes = [0; 16];
         bytes[0] = kind;
         bytes[1] = flags;
-        bytes[2..4].copy_from_slice(&length.to_le_bytes());
+        bytes[2..4].copy_from_slice(&length[..2]);
         bytes[4..8].copy_from_slice(&seq.0.to_le_bytes());
         bytes[8..16].copy_from_slice(&tag.map_or(word, |tag| tag.0).to_le_bytes());
         out.extend_from_slice(&bytes);
@@ -238,10 +235,12 @@ impl<'a> Iterator for FrameIter<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{OneSidedKind, RKey, RefusalCause, RemotePlace};
 
     fn every_frame() -> Vec<Frame> {
         let seq = MessageSeq(0x0a0b_0c0d);
         let tag = Some(Tag(u64::MAX - 1));
+        let place = RemotePlace { key: RKey(0x1122_3344_5566_7788), offset: 1 << 50 };
         vec![
             Frame::Message { seq, tag, data: None, length: 3 },
             Frame::Message { seq, tag: None, data: Some(5), length: 0 },
@@ -257,6 +256,40 @@ mod tests {
             Frame::Grant { seq, up_to: 77 },
             Frame::Stop { seq },
             Frame::Abort { seq },
+            Frame::OneSided(OneSided::Write {
+                seq,
+                place,
+                offset: 7,
+                total: 1 << 40,
+                data: None,
+                length: 9,
+            }),
+            Frame::OneSided(OneSided::Write {
+                seq,
+                place,
+                offset: 0,
+                total: 4,
+                data: Some(6),
+                length: 4,
+            }),
+            Frame::OneSided(OneSided::Read { seq, place, total: 1 << 41, unscheduled: 1 << 16 }),
+            Frame::OneSided(OneSided::Data { seq, offset: 1 << 35, length: 5 }),
+            Frame::OneSided(OneSided::Allow { seq, up_to: 99 }),
+            Frame::OneSided(OneSided::Atomic {
+                seq,
+                place,
+                operator: 3,
+                datatype: 8,
+                fetch: true,
+                count: 1,
+                length: 8,
+            }),
+            Frame::OneSided(OneSided::Result { seq, length: 8 }),
+            Frame::OneSided(OneSided::Refusal {
+                seq,
+                kind: OneSidedKind::Atomic,
+                cause: RefusalCause::Range,
+            }),
         ]
     }
 

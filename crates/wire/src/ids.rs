@@ -47,7 +47,7 @@ impl Tag {
 }
 
 /// The key by which a peer names a registered memory region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RKey(pub u64);
 
 /// A message's position among all messages from one endpoint to another, from 1; travels as its

@@ -13,6 +13,7 @@ mod datagram;
 mod frame;
 mod header;
 mod ids;
+mod onesided;
 mod sequence;
 mod time;
 
@@ -21,6 +22,7 @@ pub use datagram::{Ecn, Entropy, SMALLEST_DATAGRAM, Train};
 pub use frame::{Frame, FrameIter, MAX_FRAME_HEAD};
 pub use header::{HEADER_LEN, Header, Kind};
 pub use ids::{ConnId, MessageSeq, PeerId, RKey, Tag, Token};
+pub use onesided::{OneSided, OneSidedKind, RefusalCause, RemotePlace};
 pub use sequence::{PathSeq, Psn};
 pub use time::{Stamp, Time};
 

@@ -5,7 +5,8 @@
 use bolero::{TypeGenerator, check};
 use elastane_wire::{
     Ack, Entropy, Frame, FrameIter, HEADER_LEN, Header, Kind, MAX_ECHOES, MAX_SACK_WORDS,
-    MessageSeq, PathEcho, PathSeq, Psn, Stamp, Tag,
+    MessageSeq, OneSided, OneSidedKind, PathEcho, PathSeq, Psn, RKey, RefusalCause, RemotePlace,
+    Stamp, Tag,
 };
 
 /// One blow to a datagram; positions are taken modulo its length.
@@ -278,6 +279,13 @@ enum AnyFrame {
     Grant { seq: u32, up_to: u64 },
     Stop { seq: u32 },
     Abort { seq: u32 },
+    Write { seq: u32, key: u64, at: u64, offset: u64, beyond: u32, data: Option<u64>, length: u8 },
+    Read { seq: u32, key: u64, at: u64, total: u64, unscheduled: u32 },
+    Data { seq: u32, offset: u64, length: u8 },
+    Allow { seq: u32, up_to: u64 },
+    Atomic { seq: u32, key: u64, at: u64, codes: (u8, u8), fetch: bool, count: u16, length: u8 },
+    Result { seq: u32, length: u8 },
+    Refusal { seq: u32, atomic: bool, cause: u8 },
 }
 
 impl AnyFrame {
@@ -311,6 +319,57 @@ impl AnyFrame {
             Self::Grant { seq, up_to } => Frame::Grant { seq: MessageSeq(seq), up_to },
             Self::Stop { seq } => Frame::Stop { seq: MessageSeq(seq) },
             Self::Abort { seq } => Frame::Abort { seq: MessageSeq(seq) },
+            _ => Frame::OneSided(self.one_sided()),
+        }
+    }
+
+    fn one_sided(&self) -> OneSided {
+        let place = |key, offset| RemotePlace { key: RKey(key), offset };
+        match *self {
+            Self::Write { seq, key, at, offset, beyond, data, length } => {
+                let offset = offset >> 1;
+                OneSided::Write {
+                    seq: MessageSeq(seq),
+                    place: place(key, at),
+                    offset,
+                    total: offset + u64::from(length) + u64::from(beyond),
+                    data,
+                    length: length.into(),
+                }
+            }
+            Self::Read { seq, key, at, total, unscheduled } => {
+                OneSided::Read { seq: MessageSeq(seq), place: place(key, at), total, unscheduled }
+            }
+            Self::Data { seq, offset, length } => OneSided::Data {
+                seq: MessageSeq(seq),
+                offset: offset.min(u64::MAX - u64::from(length)),
+                length: length.into(),
+            },
+            Self::Atomic { seq, key, at, codes, fetch, count, length } => OneSided::Atomic {
+                seq: MessageSeq(seq),
+                place: place(key, at),
+                operator: codes.0,
+                datatype: codes.1,
+                fetch,
+                count,
+                length: length.into(),
+            },
+            Self::Result { seq, length } => {
+                OneSided::Result { seq: MessageSeq(seq), length: length.into() }
+            }
+            Self::Refusal { seq, atomic, cause } => {
+                let kind = if atomic { OneSidedKind::Atomic } else { OneSidedKind::Transfer };
+                let causes = [
+                    RefusalCause::UnknownKey,
+                    RefusalCause::Access,
+                    RefusalCause::Range,
+                    RefusalCause::Unsupported,
+                ];
+                let cause = causes[usize::from(cause) % causes.len()];
+                OneSided::Refusal { seq: MessageSeq(seq), kind, cause }
+            }
+            Self::Allow { seq, up_to } => OneSided::Allow { seq: MessageSeq(seq), up_to },
+            _ => unreachable!("two-sided frames are made by `frame`"),
         }
     }
 }
@@ -348,7 +407,14 @@ fn check_frames(payload: &[u8]) {
             Frame::Segment { offset, length, .. } => {
                 assert!(offset.checked_add(length.into()).is_some());
             }
-            Frame::Message { .. }
+            Frame::OneSided(OneSided::Write { offset, total, length, .. }) => {
+                assert!(offset.checked_add(length.into()).is_some_and(|end| end <= total));
+            }
+            Frame::OneSided(OneSided::Data { offset, length, .. }) => {
+                assert!(offset.checked_add(length.into()).is_some());
+            }
+            Frame::OneSided(_)
+            | Frame::Message { .. }
             | Frame::Grant { .. }
             | Frame::Stop { .. }
             | Frame::Abort { .. } => {}

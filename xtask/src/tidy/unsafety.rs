@@ -4,10 +4,13 @@ use crate::workspace::Package;
 
 use super::{Finding, source::RustFile};
 
-/// Crates with system calls that no safe crate offers, and the one folder (or the file of its
+/// Crates with system calls that no safe crate offers or memory that is not theirs, and the one folder (or the file of its
 /// name) they are in. Every other crate forbids unsafe code.
-const UNSAFE_FOLDERS: &[(&str, &str)] =
-    &[("io", "crates/io/src/udp/sys/"), ("hosts", "crates/hosts/src/sys/")];
+const UNSAFE_FOLDERS: &[(&str, &str)] = &[
+    ("io", "crates/io/src/udp/sys/"),
+    ("hosts", "crates/hosts/src/sys/"),
+    ("memory", "crates/memory/src/raw/"),
+];
 
 const FORBID: &[&str] = &["#", "!", "[", "forbid", "(", "unsafe_code"];
 

@@ -26,4 +26,46 @@ pub struct Counters {
     pub landing_hits: u64,
     /// Trains that were something else than predicted.
     pub landing_misses: u64,
+    /// Writes of peers that were placed here.
+    pub remote_writes: u64,
+    /// Reads of peers that were begun here.
+    pub remote_reads: u64,
+    /// Atomic operations of peers that were executed here.
+    pub remote_atomics: u64,
+    /// One-sided operations of peers that were turned away.
+    pub remote_refused: u64,
+}
+
+/// How operations of one kind ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// With success, whether or not that was reported.
+    pub completed: u64,
+    /// With an error.
+    pub failed: u64,
+}
+
+impl Tally {
+    pub(super) const fn count(&mut self, success: bool) {
+        if success {
+            self.completed += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+}
+
+/// How the operations posted here ended, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OperationCounters {
+    /// Sends.
+    pub sends: Tally,
+    /// Receives.
+    pub receives: Tally,
+    /// Writes of peers' memory.
+    pub writes: Tally,
+    /// Reads of it.
+    pub reads: Tally,
+    /// Atomic operations on it.
+    pub atomics: Tally,
 }

@@ -3,7 +3,7 @@
 use srd::PeerError;
 use wire::PeerId;
 
-use super::Rdm;
+use super::{Rdm, stream::Stream};
 use crate::{OpId, OperationError};
 
 impl Rdm {
@@ -31,16 +31,28 @@ impl Rdm {
                 self.fail_receive(receive, Some(peer), None, error);
             }
         }
-        let placing = self.placing.iter().filter(|(_, placing)| placing.envelope.peer == peer);
-        let mut placing: Vec<_> = placing.map(|(at, placing)| (placing.envelope.seq, at)).collect();
-        placing.sort_unstable_by(|(one, _), (other, _)| one.distance(*other).cmp(&0));
-        for (_, at) in placing {
-            let placing = self.end_placing(at);
-            self.fail_receive(placing.receive, Some(peer), Some(placing.envelope), error);
+        for is_read in [false, true] {
+            let placing = self.placing.iter().filter(|(_, placing)| {
+                placing.envelope.peer == peer
+                    && matches!(placing.stream, Stream::Read(_)) == is_read
+            });
+            let mut placing: Vec<_> =
+                placing.map(|(at, placing)| (placing.envelope.seq, at)).collect();
+            placing.sort_unstable_by(|(one, _), (other, _)| one.distance(*other).cmp(&0));
+            for (_, at) in placing {
+                let placing = self.end_placing(at);
+                if is_read {
+                    self.complete_read(placing, Err(error));
+                } else {
+                    self.fail_receive(placing.receive, Some(peer), Some(placing.envelope), error);
+                }
+            }
         }
+        self.fail_atomics(peer, error);
+        self.forget_served(peer);
         for at in self.unexpected.all_from(peer) {
             let message = self.unexpected.remove(at);
-            self.arrived(peer, message.envelope.seq);
+            self.arrived(peer, message.envelope.stream());
             self.pool.recycle(message.stored);
         }
         self.drop_held(peer);

@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use slab::Slab;
 use srd::Filled;
-use wire::{Frame, MAX_FRAME_HEAD, PeerId, Token, Train};
+use wire::{Frame, OneSided, PeerId, Token, Train};
 
 use super::{
     Rdm,
     peers::Control,
     placing::Arriving,
-    records::{Content, Part},
-    send::SendOp,
+    records::{Content, Part, Refusal},
+    send::{Kind, SendOp},
+    stream::Stream,
 };
 use crate::numbers::{MAX_DATAGRAM, key, short};
 
@@ -18,8 +19,10 @@ use crate::numbers::{MAX_DATAGRAM, key, short};
 const COPY_BYTES: usize = 1024;
 /// Bytes of the head of a frame that has no optional parts.
 const PLAIN_HEAD: usize = 16;
-/// With less room than this nothing is sent: it would not hold the head and some payload.
-const MIN_ROOM: usize = MAX_FRAME_HEAD + 24;
+/// Bytes of the head that begins a large message.
+const START_HEAD: usize = 40;
+/// With less room than this nothing is sent: it would not hold a head and some payload.
+const MIN_ROOM: usize = START_HEAD + 24;
 
 impl Rdm {
     /// Fills the next datagram for `peer`: frames about messages first, then whatever waits in
@@ -49,7 +52,10 @@ impl Rdm {
         }
         let active = self.peers.active_mut(peer)?;
         let filled = match (turn, active.queue.front(), active.ready.front()) {
-            (true, Some(at), _) => self.fill_start(peer, at, room, train),
+            (true, Some(at), _) if matches!(self.sends[at].kind, Kind::Message) => {
+                self.fill_start(peer, at, room, train)
+            }
+            (true, Some(at), _) => self.fill_write(peer, at, room, train),
             (_, _, Some(&(_, op))) => self.fill_segment(peer, op as usize, room, train),
             (_, _, None) => {
                 active.announced = false;
@@ -69,7 +75,7 @@ impl Rdm {
         }
         match active.queue.front() {
             Some(at) if active.is_turn_of_queue() => {
-                message_len(&self.sends[at]) > usize::from(state.room)
+                whole_len(&self.sends[at]) > usize::from(state.room)
             }
             _ => !active.ready.is_empty(),
         }
@@ -106,16 +112,20 @@ impl Rdm {
             && let Some(control) = active.control.pop_front()
         {
             let part = match control {
-                Control::Grant(seq) => {
-                    let Some(&Arriving::Placing(at)) = self.arriving.get(&(peer, seq)) else {
+                Control::Grant(stream) => {
+                    let Some(&Arriving::Placing(at)) = self.arriving.get(&(peer, stream)) else {
                         continue;
                     };
                     let placing = &mut self.placing[at];
                     placing.grant_queued = false;
-                    Part::Grant(seq, placing.authorised as u64)
+                    if matches!(stream, Stream::Read(_)) && !placing.heard {
+                        continue;
+                    }
+                    Part::Grant(stream, placing.authorised as u64)
                 }
                 Control::Stop(seq) => Part::Stop(seq),
                 Control::Abort(seq) => Part::Abort(seq),
+                Control::Refusal(refusal) => Part::Refusal(refusal),
             };
             part_frame(part, &self.sends).emit(heads);
             parts.push(part);
@@ -135,27 +145,31 @@ impl Rdm {
     ) -> Option<Bytes> {
         let state = self.peers.peer_mut(peer);
         while let Some(at) = state.active()?.queue.front() {
-            let length = message_len(&self.sends[at]);
+            let length = whole_len(&self.sends[at]);
             if length > left {
                 return None;
             }
             left -= length;
-            let seq = state.next_send;
-            state.next_send = seq.next();
+            let next = state.next_send;
             let active = state.active_mut()?;
             active.queue.remove(&mut self.sends, 0, at);
             let send = &mut self.sends[at];
-            send.begin(seq);
+            let is_message = matches!(send.kind, Kind::Message);
+            send.begin(if is_message { next } else { send.seq });
             send.sent = send.data.len();
             send.limit = send.sent;
             send.in_flight = 1;
             active.queued_bytes -= send.sent as u64;
+            if is_message {
+                state.next_send = next.next();
+            }
+            let active = state.active()?;
             let part = Part::Message(key(at));
             parts.push(part);
             part_frame(part, &self.sends).emit(heads);
             let data = &self.sends[at].data;
             if data.len() > COPY_BYTES
-                && active.queue.front().is_none_or(|next| message_len(&self.sends[next]) > left)
+                && active.queue.front().is_none_or(|next| whole_len(&self.sends[next]) > left)
             {
                 return Some(data.clone());
             }
@@ -173,7 +187,7 @@ impl Rdm {
         active.run = 0;
         let send = &mut self.sends[at];
         let total = send.data.len();
-        let length = total.min(room - MAX_FRAME_HEAD);
+        let length = total.min(room - START_HEAD);
         send.begin(seq);
         send.sent = length;
         send.limit = if total <= self.config.eager_bytes {
@@ -188,9 +202,9 @@ impl Rdm {
         send.limit = send.unscheduled as usize;
         send.in_flight = 1;
         active.queued_bytes -= length as u64;
-        self.open.insert((peer, seq), at);
+        self.open.insert((peer, Stream::Message(seq)), at);
         if send.sent < send.limit {
-            active.make_ready(seq, key(at));
+            active.make_ready(send.serial, key(at));
         } else if send.waits_for_grant() {
             active.waiting += 1;
         }
@@ -200,11 +214,25 @@ impl Rdm {
         self.filled(peer, Content::Start { op: key(at), length }, tail, 0)
     }
 
+    /// Begins a write that takes several datagrams. It goes on after those that began before.
+    fn fill_write(&mut self, peer: PeerId, at: usize, room: usize, train: &mut Train) -> Filled {
+        let active = self.peers.activate(peer);
+        active.queue.remove(&mut self.sends, 0, at);
+        active.run = 0;
+        let send = &mut self.sends[at];
+        send.begin(send.seq);
+        send.limit = send.data.len();
+        active.make_ready(send.serial, key(at));
+        let oldest = active.ready.front().map_or(at, |&(_, op)| op as usize);
+        self.fill_segment(peer, oldest, room, train)
+    }
+
     fn fill_segment(&mut self, peer: PeerId, at: usize, room: usize, train: &mut Train) -> Filled {
         let active = self.peers.activate(peer);
         let send = &mut self.sends[at];
         let offset = send.sent;
-        let length = (send.limit - offset).min(room - PLAIN_HEAD);
+        let head = segment_frame(send, offset, 0).head_len();
+        let length = (send.limit - offset).min(room - head);
         send.sent += length;
         send.in_flight += 1;
         active.queued_bytes -= length as u64;
@@ -215,9 +243,8 @@ impl Rdm {
                 active.waiting += 1;
             }
         }
-        let tail = send.data.slice(offset..send.sent);
         let length = short(length);
-        segment_frame(send, offset, length).emit(train.heads());
+        let tail = emit_part(send, offset, length, train.heads());
         self.filled(peer, Content::Segment { op: key(at), offset, length }, tail, run)
     }
 
@@ -262,8 +289,7 @@ impl Rdm {
                 if !send.is_wanted() {
                     return Bytes::new();
                 }
-                segment_frame(send, offset, length).emit(heads);
-                send.data.slice(offset..offset + usize::from(length))
+                emit_part(send, offset, length, heads)
             }
             Content::Bundle { parts, tail } => self.refill_bundle(parts, *tail, heads),
         }
@@ -271,6 +297,9 @@ impl Rdm {
 
     fn refill_bundle(&self, parts: &[Part], tail: bool, heads: &mut Vec<u8>) -> Bytes {
         for (at, &part) in parts.iter().enumerate() {
+            if matches!(part, Part::Message(op) if !self.sends[op as usize].is_wanted()) {
+                continue;
+            }
             part_frame(part, &self.sends).emit(heads);
             if let Part::Message(op) = part {
                 let data = &self.sends[op as usize].data;
@@ -284,25 +313,52 @@ impl Rdm {
     }
 }
 
-/// Bytes of a message that is sent whole, its head included.
-pub(super) fn message_len(send: &SendOp) -> usize {
-    PLAIN_HEAD + if send.remote_data.is_some() { 8 } else { 0 } + send.data.len()
+/// Bytes of what is sent in one frame, its head included.
+pub(super) fn whole_len(send: &SendOp) -> usize {
+    let head = match send.kind {
+        Kind::Message | Kind::Result => PLAIN_HEAD,
+        _ => whole_frame(send).head_len(),
+    };
+    let data = if matches!(send.kind, Kind::Message) && send.remote_data.is_some() { 8 } else { 0 };
+    head + data + send.data.len()
+}
+
+/// The head of a message or of a one-sided operation that is sent in one frame. A payload that
+/// does not fit one counts as 0.
+pub(super) fn whole_frame(send: &SendOp) -> Frame {
+    let seq = send.seq;
+    let length = u16::try_from(send.data.len()).unwrap_or(0);
+    Frame::OneSided(match &send.kind {
+        Kind::Message => {
+            return Frame::Message { seq, tag: send.tag, data: send.remote_data, length };
+        }
+        Kind::Write { .. } | Kind::Data { .. } => return segment_frame(send, 0, length),
+        &Kind::Read { place, total, unscheduled } => {
+            OneSided::Read { seq, place, total, unscheduled }
+        }
+        &Kind::Atomic { place, atomic, fetch, count } => OneSided::Atomic {
+            seq,
+            place,
+            operator: atomic.operator.code(),
+            datatype: atomic.datatype.code(),
+            fetch,
+            count,
+            length,
+        },
+        Kind::Result => OneSided::Result { seq, length },
+    })
 }
 
 fn part_frame(part: Part, sends: &Slab<SendOp>) -> Frame {
     match part {
-        Part::Message(op) => {
-            let send = &sends[op as usize];
-            Frame::Message {
-                seq: send.seq,
-                tag: send.tag,
-                data: send.remote_data,
-                length: short(send.data.len()),
-            }
-        }
-        Part::Grant(seq, up_to) => Frame::Grant { seq, up_to },
+        Part::Message(op) => whole_frame(&sends[op as usize]),
+        Part::Grant(Stream::Message(seq), up_to) => Frame::Grant { seq, up_to },
+        Part::Grant(Stream::Read(seq), up_to) => Frame::OneSided(OneSided::Allow { seq, up_to }),
         Part::Stop(seq) => Frame::Stop { seq },
         Part::Abort(seq) => Frame::Abort { seq },
+        Part::Refusal(Refusal { seq, kind, cause }) => {
+            Frame::OneSided(OneSided::Refusal { seq, kind, cause })
+        }
     }
 }
 
@@ -317,6 +373,33 @@ pub(super) fn start_frame(send: &SendOp, length: u16) -> Frame {
     }
 }
 
+/// The head of a part of what takes several datagrams.
 pub(super) fn segment_frame(send: &SendOp, offset: usize, length: u16) -> Frame {
-    Frame::Segment { seq: send.seq, offset: offset as u64, length }
+    let (seq, offset) = (send.seq, offset as u64);
+    match send.kind {
+        Kind::Write { place } => Frame::OneSided(OneSided::Write {
+            seq,
+            place,
+            offset,
+            total: send.data.len() as u64,
+            data: send.remote_data,
+            length,
+        }),
+        Kind::Data { .. } => Frame::OneSided(OneSided::Data { seq, offset, length }),
+        _ => Frame::Segment { seq, offset, length },
+    }
+}
+
+/// Writes a part: its head, and its payload unless that is returned.
+pub(super) fn emit_part(send: &SendOp, offset: usize, length: u16, heads: &mut Vec<u8>) -> Bytes {
+    segment_frame(send, offset, length).emit(heads);
+    let length = usize::from(length);
+    let Kind::Data { region, begin, .. } = &send.kind else {
+        return send.data.slice(offset..offset + length);
+    };
+    // A region may change at any time: what leaves is what it holds now.
+    let at = heads.len();
+    heads.resize(at + length, 0);
+    region.read(begin + offset, &mut heads[at..]).expect("the read was checked when it was taken");
+    Bytes::new()
 }

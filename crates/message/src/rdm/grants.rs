@@ -125,7 +125,7 @@ impl Rdm {
             self.counters.grants += 1;
             if !placing.grant_queued {
                 placing.grant_queued = true;
-                active.control.push_back(Control::Grant(placing.envelope.seq));
+                active.control.push_back(Control::Grant(placing.stream));
             }
             if placing.authorised == placing.needed {
                 active.wants.pop_front();

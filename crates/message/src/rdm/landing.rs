@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use memory::Buffer;
 use srd::Delivery;
-use wire::{Frame, HEADER_LEN, MessageSeq, PeerId};
+use wire::{Frame, HEADER_LEN, OneSided, PeerId};
 
 use super::{
     Rdm,
     placing::{Arriving, Placing},
+    stream::Stream,
 };
 use crate::numbers::clamp;
 
@@ -38,8 +39,8 @@ pub struct LandingOffer {
     pub body: usize,
     /// Who would send the train.
     pub peer: PeerId,
-    /// The message it would be of.
-    pub seq: MessageSeq,
+    /// The message, or the read, it would be of.
+    stream: Stream,
     placing: usize,
 }
 
@@ -57,7 +58,7 @@ pub enum Landed {
 #[derive(Clone, Copy, Debug)]
 struct Expected {
     peer: PeerId,
-    seq: MessageSeq,
+    stream: Stream,
     start: usize,
     body: usize,
     count: usize,
@@ -115,7 +116,7 @@ impl Rdm {
             head: HEAD,
             body: placing.body,
             peer: placing.envelope.peer,
-            seq: placing.envelope.seq,
+            stream: placing.stream,
             placing: at,
         })
     }
@@ -141,7 +142,7 @@ impl Rdm {
     ) -> Landed {
         let expected = Expected {
             peer: offer.peer,
-            seq: offer.seq,
+            stream: offer.stream,
             start: offer.start,
             body: offer.body,
             count,
@@ -170,16 +171,18 @@ impl Rdm {
     /// away: its body is lost, but it comes again.
     pub(super) fn landed_arrived(&mut self, peer: PeerId, head: &[u8], landed: usize) -> Delivery {
         let placed = match Frame::parse(head) {
-            Ok(Frame::Segment { seq, offset, length }) if usize::from(length) == landed => self
-                .landing
-                .expected
-                .filter(|expected| (expected.peer, expected.seq) == (peer, seq))
-                .and_then(|expected| expected.start_of(offset, landed))
-                .and_then(|start| match self.arriving.get(&(peer, seq)) {
-                    Some(&Arriving::Placing(at)) => Some((at, start)),
-                    _ => None,
+            Ok(frame) => part_of(&frame)
+                .filter(|&(_, _, length)| usize::from(length) == landed)
+                .and_then(|(stream, offset, _)| {
+                    let expected = self.landing.expected?;
+                    let start = expected.start_of(offset, landed)?;
+                    let same = (expected.peer, expected.stream) == (peer, stream);
+                    match self.arriving.get(&(peer, stream)) {
+                        Some(&Arriving::Placing(at)) if same => Some((at, start)),
+                        _ => None,
+                    }
                 }),
-            _ => None,
+            Err(_) => None,
         };
         let Some((at, start)) = placed else {
             self.counters.not_ready += 1;
@@ -189,6 +192,17 @@ impl Rdm {
         self.placed_segment(at, start as u64, landed);
         self.peers.settle(peer);
         Delivery::Accepted
+    }
+}
+
+/// What a segment is part of, where its payload belongs, and how long that is.
+fn part_of(frame: &Frame) -> Option<(Stream, u64, u16)> {
+    match *frame {
+        Frame::Segment { seq, offset, length } => Some((Stream::Message(seq), offset, length)),
+        Frame::OneSided(OneSided::Data { seq, offset, length }) => {
+            Some((Stream::Read(seq), offset, length))
+        }
+        _ => None,
     }
 }
 
@@ -218,11 +232,11 @@ impl Expected {
             let offset = (self.start + i * self.body) as u64;
             source.is_none_or(|source| head[SOURCE_AT] == source)
                 && head[ACK_LEN_AT] == 0
-                && matches!(
-                    Frame::parse(&head[HEADER_LEN..]),
-                    Ok(Frame::Segment { seq, offset: at, length: have })
-                        if seq == self.seq && at == offset && usize::from(have) == length
-                )
+                && Frame::parse(&head[HEADER_LEN..]).is_ok_and(|frame| {
+                    part_of(&frame).is_some_and(|(stream, at, have)| {
+                        stream == self.stream && at == offset && usize::from(have) == length
+                    })
+                })
         })
     }
 

@@ -3,12 +3,14 @@
 //! One file per concern: `send` and `fill` make datagrams, `receive` takes them apart, `order`
 //! holds what is ahead of its turn, `matching` and `unexpected` bring messages and receives
 //! together, `placing`, `grants` and `landing` get large messages into their buffers.
+//! `initiate` posts one-sided operations and `serve` executes those of peers.
 
 mod config;
 mod counters;
 mod failure;
 mod fill;
 mod grants;
+mod initiate;
 mod landing;
 mod matching;
 mod order;
@@ -19,12 +21,15 @@ mod receive;
 mod reclaim;
 mod records;
 mod send;
+mod serve;
 mod stored;
+mod stream;
 mod unexpected;
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use memory::Regions;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use srd::{Delivery, Filled, PeerError, Upper};
@@ -32,7 +37,8 @@ use wire::{MessageSeq, PeerId, Time, Token, Train};
 
 pub use self::{
     config::Config,
-    counters::Counters,
+    counters::{Counters, OperationCounters, Tally},
+    initiate::{AtomicRefused, AtomicRequest, MAX_ATOMIC_BYTES, ReadRequest, WriteRequest},
     landing::{Landed, LandingOffer},
     matching::TagMatch,
     receive::{PeekInfo, ReceiveRequest},
@@ -40,6 +46,7 @@ pub use self::{
 };
 use self::{
     grants::Grants,
+    initiate::PendingAtomic,
     landing::Landing,
     matching::PostedReceives,
     peers::Peers,
@@ -47,6 +54,7 @@ use self::{
     records::Records,
     send::SendOp,
     stored::Pool,
+    stream::Stream,
     unexpected::UnexpectedStore,
 };
 use crate::Completion;
@@ -55,7 +63,7 @@ use crate::Completion;
 ///
 /// Commands post and cancel operations; the transport calls the methods of [`Upper`]; after each
 /// of either, [`Rdm::poll_wake`] and [`Rdm::poll_completion`] are drained. [`Upper::fill`] wants
-/// room for 64 bytes at least.
+/// room for 576 bytes at least.
 ///
 /// ```
 /// use memory::Buffer;
@@ -91,18 +99,26 @@ pub struct Rdm {
     peers: Peers,
     sends: Slab<SendOp>,
     /// Large sends that have begun and are not sent entirely.
-    open: FxHashMap<(PeerId, MessageSeq), usize>,
+    open: FxHashMap<(PeerId, Stream), usize>,
     records: Records,
     posted: PostedReceives,
     unexpected: UnexpectedStore,
     placing: Slab<Placing>,
-    arriving: FxHashMap<(PeerId, MessageSeq), Arriving>,
+    arriving: FxHashMap<(PeerId, Stream), Arriving>,
     grants: Grants,
     landing: Landing,
     pool: Pool,
     /// Bytes held of messages ahead of their turn.
     ahead: usize,
+    regions: Regions,
+    /// Atomic operations on memory of peers that have no result yet.
+    atomics: FxHashMap<(PeerId, MessageSeq), PendingAtomic>,
+    /// How many of the sends answer operations of peers.
+    served: usize,
+    /// Operations of peers that have begun, or are over while an earlier one is not.
+    begun: usize,
     completions: VecDeque<Completion>,
+    operations: OperationCounters,
     serial: u32,
     counters: Counters,
 }
@@ -146,7 +162,7 @@ impl Rdm {
 
     /// Operations that are not complete, and cancelled sends of which datagrams are in flight.
     pub fn outstanding(&self) -> usize {
-        self.sends.len() + self.posted.len() + self.placing.len()
+        self.sends.len() + self.posted.len() + self.placing.len() + self.atomics.len()
     }
 
     /// Bytes stored for messages that have no receive, or are ahead of their turn. Each message
@@ -158,6 +174,11 @@ impl Rdm {
     /// What happened since the endpoint was made.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// How many operations of each kind ended since the endpoint was made, and how (`fi_cntr`).
+    pub fn operations(&self) -> OperationCounters {
+        self.operations
     }
 
     fn next_serial(&mut self) -> u32 {
@@ -208,7 +229,12 @@ impl Upper for Rdm {
     fn is_owed(&self, peer: PeerId) -> bool {
         // What was begun or held must go on; if it does not, its sender may be gone.
         self.peers.active(peer).is_some_and(|active| {
-            active.arriving > 0 || active.waiting > 0 || !active.held.is_empty()
+            active.arriving > 0
+                || active.waiting > 0
+                || active.awaited > 0
+                || !active.held.is_empty()
+                || !active.begun.is_empty()
+                || !active.held_atomics.is_empty()
         })
     }
 }

@@ -149,7 +149,7 @@ impl Rdm {
         }
     }
 
-    fn has_room_ahead(&self, charge: usize) -> bool {
+    pub(super) fn has_room_ahead(&self, charge: usize) -> bool {
         let overflow = self.unexpected.charge().saturating_sub(self.config.unexpected_bytes);
         self.ahead + overflow + MESSAGE_CHARGE + charge <= self.config.ahead_bytes
     }

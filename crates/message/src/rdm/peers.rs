@@ -5,7 +5,13 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 use wire::{MessageSeq, PeerId};
 
-use super::{order::Held, reclaim::Redo};
+use super::{
+    order::Held,
+    reclaim::Redo,
+    records::Refusal,
+    serve::{Begun, HeldAtomic},
+    stream::Stream,
+};
 use crate::chain::Chain;
 
 /// Full datagrams of large messages after which whatever waits in the queue gets a turn.
@@ -22,6 +28,14 @@ pub(super) struct Peer {
     pub(super) next_send: MessageSeq,
     /// The number of the next message from it.
     pub(super) next_receive: MessageSeq,
+    /// The next write or read of the peer's memory gets this number.
+    pub(super) next_transfer: MessageSeq,
+    /// The next atomic operation on it gets this one.
+    pub(super) next_atomic: MessageSeq,
+    /// All its transfers before this one are over.
+    pub(super) served_transfers: MessageSeq,
+    /// The atomic operation of the peer that is to be executed next.
+    pub(super) served_atomics: MessageSeq,
     /// Room of the last datagram, for telling whether a message will fit one.
     pub(super) room: u16,
     active: Option<Box<Active>>,
@@ -29,7 +43,17 @@ pub(super) struct Peer {
 
 impl Default for Peer {
     fn default() -> Self {
-        Self { next_send: MessageSeq(1), next_receive: MessageSeq(1), room: 1_400, active: None }
+        let first = MessageSeq(1);
+        Self {
+            next_send: first,
+            next_receive: first,
+            next_transfer: first,
+            next_atomic: first,
+            served_transfers: first,
+            served_atomics: first,
+            room: 1_400,
+            active: None,
+        }
     }
 }
 
@@ -47,9 +71,10 @@ impl Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Control {
     /// The grant is read off the message when the frame is written, so that it is never old.
-    Grant(MessageSeq),
+    Grant(Stream),
     Stop(MessageSeq),
     Abort(MessageSeq),
+    Refusal(Refusal),
 }
 
 /// What an active peer has beyond its sequence numbers.
@@ -60,8 +85,8 @@ pub(super) struct Active {
     pub(super) redo: VecDeque<Redo>,
     /// Sends that have not begun, in order.
     pub(super) queue: Chain,
-    /// Large sends that may go on, oldest first.
-    pub(super) ready: VecDeque<(MessageSeq, u32)>,
+    /// Large sends that may go on, oldest first, each with its serial number.
+    pub(super) ready: VecDeque<(u32, u32)>,
     /// Datagrams of large messages since the queue had a turn.
     pub(super) run: u32,
     /// Large sends that wait for a grant.
@@ -86,6 +111,12 @@ pub(super) struct Active {
     pub(super) granted: usize,
     /// Bytes of its messages that came as granted since it became active.
     pub(super) proved: usize,
+    /// The peer's transfers from the first that is not over on.
+    pub(super) begun: FxHashMap<MessageSeq, Begun>,
+    /// Its atomic operations ahead of their turn.
+    pub(super) held_atomics: FxHashMap<MessageSeq, HeldAtomic>,
+    /// Atomic operations on its memory without a result.
+    pub(super) awaited: u32,
 }
 
 impl Active {
@@ -103,9 +134,10 @@ impl Active {
     }
 
     /// Inserts a large send by age.
-    pub(super) fn make_ready(&mut self, seq: MessageSeq, op: u32) {
-        let older = self.ready.iter().rposition(|&(other, _)| other.distance(seq) < 0);
-        self.ready.insert(older.map_or(0, |at| at + 1), (seq, op));
+    pub(super) fn make_ready(&mut self, serial: u32, op: u32) {
+        let is_older = |other: u32| other.wrapping_sub(serial).cast_signed() < 0;
+        let older = self.ready.iter().rposition(|&(other, _)| is_older(other));
+        self.ready.insert(older.map_or(0, |at| at + 1), (serial, op));
     }
 
     fn is_idle(&self) -> bool {
@@ -114,6 +146,9 @@ impl Active {
             && self.waiting == 0
             && self.arriving == 0
             && self.held.is_empty()
+            && self.begun.is_empty()
+            && self.held_atomics.is_empty()
+            && self.awaited == 0
     }
 
     /// Forgets everything, keeping modest amounts of memory.
@@ -218,17 +253,17 @@ mod tests {
 
     #[test]
     fn idle_known_peer_takes_less_than_300_bytes() {
-        assert!(size_of::<Peer>() <= 32);
+        assert!(size_of::<Peer>() <= 40);
     }
 
     #[test]
-    fn large_sends_become_ready_in_the_order_of_their_numbers_across_the_wrap() {
+    fn large_sends_become_ready_in_the_order_they_were_posted_across_the_wrap() {
         let mut active = Active::default();
         for seq in [2, u32::MAX, 0, 1] {
-            active.make_ready(MessageSeq(seq), seq);
+            active.make_ready(seq, seq);
         }
         assert_eq!(
-            active.ready.iter().map(|&(seq, _)| seq.0).collect::<Vec<_>>(),
+            active.ready.iter().map(|&(serial, _)| serial).collect::<Vec<_>>(),
             [u32::MAX, 0, 1, 2]
         );
     }

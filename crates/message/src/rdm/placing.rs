@@ -1,10 +1,11 @@
 //! Messages on their way into the buffer of the receive they met.
 
 use srd::Delivery;
-use wire::{MessageSeq, PeerId};
+use wire::PeerId;
 
 use super::{
-    Rdm, matching::Receive, peers::Control, ranges::Ranges, stored::Stored, unexpected::Envelope,
+    Rdm, matching::Receive, peers::Control, ranges::Ranges, stored::Stored, stream::Stream,
+    unexpected::Envelope,
 };
 use crate::{
     Completion, Event, OperationError,
@@ -24,6 +25,7 @@ pub(super) enum Arriving {
 #[derive(Debug)]
 pub(super) struct Placing {
     pub(super) receive: Receive,
+    pub(super) stream: Stream,
     pub(super) envelope: Envelope,
     /// Bytes of the message that fit the buffer; the rest is not waited for.
     pub(super) needed: usize,
@@ -37,6 +39,8 @@ pub(super) struct Placing {
     pub(super) scheduled: bool,
     /// A grant waits to be sent.
     pub(super) grant_queued: bool,
+    /// A segment arrived. Only then is it certain that a reader's grants will be understood.
+    pub(super) heard: bool,
     /// Payload bytes of its full segments; 0 until one was seen.
     pub(super) body: usize,
     /// Where a train was predicted that turned out to be something else.
@@ -50,7 +54,7 @@ impl Rdm {
         let complete = stored.is_complete(envelope.total);
         let at = self.unexpected.insert(envelope, stored);
         if !complete {
-            self.arriving.insert((envelope.peer, envelope.seq), Arriving::Unexpected(at));
+            self.arriving.insert((envelope.peer, envelope.stream()), Arriving::Unexpected(at));
             self.peers.activate(envelope.peer).arriving += 1;
         }
     }
@@ -98,25 +102,7 @@ impl Rdm {
         payload: &[u8],
         early: Stored,
     ) {
-        let Envelope { peer, seq, .. } = envelope;
-        let needed = clamp(envelope.total, receive.buffer.len());
-        let at = self.placing.insert(Placing {
-            receive,
-            envelope,
-            needed,
-            received: 0,
-            ranges: Ranges::default(),
-            authorised: clamp(envelope.unscheduled, needed),
-            granted: 0,
-            scheduled: false,
-            grant_queued: false,
-            body: 0,
-            missed_at: None,
-        });
-        self.arriving.insert((peer, seq), Arriving::Placing(at));
-        let active = self.peers.activate(peer);
-        active.arriving += 1;
-        active.placing += 1;
+        let at = self.expect_stream(receive, envelope, envelope.stream());
         self.place_copy(at, 0, payload);
         for chunk in &early.chunks {
             self.place_copy(at, chunk.offset, &chunk.bytes);
@@ -127,32 +113,68 @@ impl Rdm {
         }
     }
 
+    /// Enters a receive, or a read, whose bytes will come in segments.
+    pub(super) fn expect_stream(
+        &mut self,
+        receive: Receive,
+        envelope: Envelope,
+        stream: Stream,
+    ) -> usize {
+        let peer = envelope.peer;
+        let needed = clamp(envelope.total, receive.buffer.len());
+        let at = self.placing.insert(Placing {
+            receive,
+            stream,
+            envelope,
+            needed,
+            received: 0,
+            ranges: Ranges::default(),
+            authorised: clamp(envelope.unscheduled, needed),
+            granted: 0,
+            scheduled: false,
+            grant_queued: false,
+            heard: false,
+            body: 0,
+            missed_at: None,
+        });
+        self.arriving.insert((peer, stream), Arriving::Placing(at));
+        let active = self.peers.activate(peer);
+        active.arriving += 1;
+        active.placing += 1;
+        at
+    }
+
     /// A further part of a message.
     pub(super) fn segment_arrived(
         &mut self,
         peer: PeerId,
-        seq: MessageSeq,
+        stream: Stream,
         offset: u64,
         payload: &[u8],
     ) -> Delivery {
-        match self.arriving.get(&(peer, seq)) {
-            Some(&Arriving::Placing(at)) => {
+        match (self.arriving.get(&(peer, stream)), stream) {
+            (Some(&Arriving::Placing(at)), _) => {
                 self.place_copy(at, offset, payload);
                 self.placed_segment(at, offset, payload.len());
                 Delivery::Accepted
             }
-            Some(&Arriving::Unexpected(at)) => self.add_unexpected(at, offset, payload),
-            None if seq.distance(self.peers.peer_mut(peer).next_receive) < 0 => {
+            (Some(&Arriving::Unexpected(at)), _) => self.add_unexpected(at, offset, payload),
+            (None, Stream::Message(seq))
+                if seq.distance(self.peers.peer_mut(peer).next_receive) >= 0 =>
+            {
+                self.hold(peer, seq, None, offset, payload)
+            }
+            (None, _) => {
                 self.counters.late_segments += 1;
                 Delivery::Accepted
             }
-            None => self.hold(peer, seq, None, offset, payload),
         }
     }
 
     fn add_unexpected(&mut self, at: usize, offset: u64, payload: &[u8]) -> Delivery {
         let entry = self.unexpected.get(at);
-        let Envelope { peer, seq, total, unscheduled, .. } = entry.envelope;
+        let Envelope { peer, total, unscheduled, .. } = entry.envelope;
+        let stream = entry.envelope.stream();
         // Without a receive nothing was granted: more than the unscheduled part is a breach.
         if offset + payload.len() as u64 > unscheduled.min(total) {
             self.counters.malformed += 1;
@@ -162,14 +184,14 @@ impl Rdm {
             return Delivery::NotReady;
         }
         if self.unexpected.add(at, offset, payload, &mut self.pool) {
-            self.arrived(peer, seq);
+            self.arrived(peer, stream);
         }
         Delivery::Accepted
     }
 
     /// Forgets where a message is whose bytes are all here, or not wanted any more.
-    pub(super) fn arrived(&mut self, peer: PeerId, seq: MessageSeq) -> Option<Arriving> {
-        let arriving = self.arriving.remove(&(peer, seq))?;
+    pub(super) fn arrived(&mut self, peer: PeerId, stream: Stream) -> Option<Arriving> {
+        let arriving = self.arriving.remove(&(peer, stream))?;
         if let Some(active) = self.peers.active_mut(peer) {
             active.arriving -= 1;
         }
@@ -202,6 +224,14 @@ impl Rdm {
             placing.body = length;
         }
         self.landing.latest = Some(at);
+        let is_first = !std::mem::replace(&mut placing.heard, true);
+        let told = placing.envelope.unscheduled;
+        let is_read = matches!(placing.stream, Stream::Read(_));
+        if is_first && is_read && !placing.grant_queued && placing.authorised as u64 > told {
+            placing.grant_queued = true;
+            let (peer, stream) = (placing.envelope.peer, placing.stream);
+            self.control(peer, Control::Grant(stream));
+        }
         if !self.finish_if_complete(at) {
             self.issue_grants_if_due();
         }
@@ -219,7 +249,10 @@ impl Rdm {
             self.peers.activate(peer).control.push_back(Control::Stop(seq));
             self.peers.announce(peer);
         }
-        self.complete_receive(placing.receive, placing.envelope);
+        match placing.stream {
+            Stream::Message(_) => self.complete_receive(placing.receive, placing.envelope),
+            Stream::Read(_) => self.complete_read(placing, Ok(())),
+        }
         self.issue_grants();
         true
     }
@@ -227,8 +260,8 @@ impl Rdm {
     /// Takes a message off all the books. The caller completes its receive.
     pub(super) fn end_placing(&mut self, at: usize) -> Placing {
         let placing = self.placing.remove(at);
-        let Envelope { peer, seq, .. } = placing.envelope;
-        self.arrived(peer, seq);
+        let peer = placing.envelope.peer;
+        self.arrived(peer, placing.stream);
         if let Some(active) = self.peers.active_mut(peer) {
             active.placing -= 1;
         }
@@ -245,6 +278,7 @@ impl Rdm {
         } else {
             Ok(())
         };
+        self.operations.receives.count(result.is_ok());
         self.completions.push_back(Completion {
             op: receive.op,
             context: receive.context,
@@ -268,6 +302,7 @@ impl Rdm {
         envelope: Option<Envelope>,
         error: OperationError,
     ) {
+        self.operations.receives.count(false);
         self.completions.push_back(Completion {
             op: receive.op,
             context: receive.context,

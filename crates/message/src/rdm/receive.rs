@@ -8,6 +8,7 @@ use super::{
     Rdm,
     matching::{Receive, TagMatch},
     placing::Arriving,
+    stream::Stream,
     unexpected::Envelope,
 };
 use crate::{Busy, OpId, OperationError};
@@ -55,8 +56,8 @@ impl Rdm {
             return Ok(self.posted.insert(receive));
         };
         let message = self.unexpected.remove(at);
-        let Envelope { peer, seq, .. } = message.envelope;
-        self.arrived(peer, seq);
+        let peer = message.envelope.peer;
+        self.arrived(peer, message.envelope.stream());
         self.receive_stored(receive, message.envelope, message.stored);
         self.peers.settle(peer);
         Ok(op)
@@ -86,7 +87,7 @@ impl Rdm {
             };
             let outcome = match frame {
                 Frame::Grant { seq, up_to } => {
-                    self.granted(peer, seq, up_to);
+                    self.granted(peer, Stream::Message(seq), up_to);
                     Delivery::Accepted
                 }
                 Frame::Stop { seq } => {
@@ -111,8 +112,9 @@ impl Rdm {
                     self.first_arrived(envelope, payload)
                 }
                 Frame::Segment { seq, offset, .. } => {
-                    self.segment_arrived(peer, seq, offset, payload)
+                    self.segment_arrived(peer, Stream::Message(seq), offset, payload)
                 }
+                Frame::OneSided(frame) => self.one_sided_arrived(peer, frame, payload),
             };
             if outcome == Delivery::NotReady {
                 delivery = Delivery::NotReady;
@@ -125,7 +127,7 @@ impl Rdm {
 
     /// The sender gave a message up.
     fn aborted(&mut self, peer: PeerId, seq: MessageSeq) -> Delivery {
-        match self.arriving.get(&(peer, seq)) {
+        match self.arriving.get(&(peer, Stream::Message(seq))) {
             Some(&Arriving::Placing(at)) => {
                 let placing = self.end_placing(at);
                 let error = OperationError::PeerAborted;
@@ -134,7 +136,7 @@ impl Rdm {
                 Delivery::Accepted
             }
             Some(&Arriving::Unexpected(at)) => {
-                self.arrived(peer, seq);
+                self.arrived(peer, Stream::Message(seq));
                 let message = self.unexpected.remove(at);
                 self.pool.recycle(message.stored);
                 Delivery::Accepted

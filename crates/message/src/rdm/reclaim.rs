@@ -1,16 +1,17 @@
 //! Datagrams that the way to the peer no longer takes: their content goes into smaller ones.
 //!
 //! The large datagram may have arrived all the same. What it carried may therefore come twice:
-//! bytes of a message at their offsets, messages under their numbers, so that the receiver
-//! notices (P§8.6).
+//! bytes of a message at their offsets, messages and operations under their numbers, so that the
+//! receiver notices (P§8.6).
 
 use srd::Filled;
-use wire::{Frame, PeerId, Token, Train};
+use wire::{PeerId, Token, Train};
 
 use super::{
     Rdm,
-    fill::{message_len, segment_frame, start_frame},
+    fill::{emit_part, segment_frame, start_frame, whole_frame, whole_len},
     records::{Content, Part},
+    send::Kind,
 };
 use crate::numbers::short;
 
@@ -52,7 +53,7 @@ impl Rdm {
         self.peers.announce(peer);
     }
 
-    fn redo(&mut self, peer: PeerId, redo: Redo) {
+    pub(super) fn redo(&mut self, peer: PeerId, redo: Redo) {
         self.peers.activate(peer).redo.push_back(redo);
     }
 
@@ -78,8 +79,11 @@ impl Rdm {
         match redo {
             Redo::Beginning { op, end } => {
                 let send = &mut self.sends[op as usize];
-                if end == send.data.len() && send.unscheduled == 0 && message_len(send) <= room {
+                if end == send.data.len() && send.unscheduled == 0 && whole_len(send) <= room {
                     return self.fill_message_again(peer, op, train);
+                }
+                if !matches!(send.kind, Kind::Message) {
+                    return self.fill_again(peer, Redo::Bytes { op, from: 0, end }, room, train);
                 }
                 if send.unscheduled == 0 {
                     // It was to travel whole; now it takes several datagrams, all at once.
@@ -95,9 +99,8 @@ impl Rdm {
                 let send = &self.sends[op as usize];
                 let length =
                     short((end - from).min(room - segment_frame(send, from, 0).head_len()));
-                segment_frame(send, from, length).emit(train.heads());
                 let upto = from + usize::from(length);
-                let tail = send.data.slice(from..upto);
+                let tail = emit_part(send, from, length, train.heads());
                 self.put_back(peer, op, upto, end);
                 self.filled(peer, Content::Segment { op, offset: from, length }, tail, 0)
             }
@@ -106,13 +109,7 @@ impl Rdm {
 
     fn fill_message_again(&mut self, peer: PeerId, op: u32, train: &mut Train) -> Filled {
         let send = &self.sends[op as usize];
-        Frame::Message {
-            seq: send.seq,
-            tag: send.tag,
-            data: send.remote_data,
-            length: short(send.data.len()),
-        }
-        .emit(train.heads());
+        whole_frame(send).emit(train.heads());
         let tail = send.data.clone();
         let mut parts = self.records.parts();
         parts.push(Part::Message(op));

@@ -1,7 +1,9 @@
 //! What the datagrams contain that are not acknowledged yet, so that they can be written again.
 
 use slab::Slab;
-use wire::{MessageSeq, PeerId, Token};
+use wire::{MessageSeq, OneSidedKind, PeerId, RefusalCause, Token};
+
+use super::stream::Stream;
 
 use crate::numbers::key;
 
@@ -12,9 +14,18 @@ const MAX_SPARE_PARTS: usize = 1024;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Part {
     Message(u32),
-    Grant(MessageSeq, u64),
+    Grant(Stream, u64),
     Stop(MessageSeq),
     Abort(MessageSeq),
+    Refusal(Refusal),
+}
+
+/// An operation of the peer that was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) seq: MessageSeq,
+    pub(super) kind: OneSidedKind,
+    pub(super) cause: RefusalCause,
 }
 
 /// The contents of a datagram.
@@ -24,7 +35,7 @@ pub(super) enum Content {
     Start { op: u32, length: u16 },
     /// More of it.
     Segment { op: u32, offset: usize, length: u16 },
-    /// Whole messages and frames about messages; `tail` says whether the payload of the last
+    /// Whole messages, small one-sided operations and frames about either; `tail` says whether the payload of the last
     /// message is referred to rather than copied.
     Bundle { parts: Vec<Part>, tail: bool },
 }

@@ -1,12 +1,15 @@
 //! Sends: from being posted until the last datagram is acknowledged.
 
 use bytes::Bytes;
-use wire::{MessageSeq, PeerId, Tag, Token};
+use memory::{Atomic, Region};
+use wire::{MessageSeq, PeerId, RemotePlace, Tag, Token};
 
 use super::{
     Rdm,
     peers::Control,
+    reclaim::Redo,
     records::{Content, Part},
+    stream::Stream,
 };
 use crate::{
     Busy, Completion, Event, OpId, OperationError,
@@ -29,8 +32,39 @@ pub struct SendRequest {
     pub complete: bool,
 }
 
+/// What is sent.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Message,
+    /// Bytes for the peer's memory.
+    Write {
+        place: RemotePlace,
+    },
+    /// A request for bytes of it, which come as a stream.
+    Read {
+        place: RemotePlace,
+        total: u64,
+        unscheduled: u32,
+    },
+    /// An operation on it, whose result comes in a frame.
+    Atomic {
+        place: RemotePlace,
+        atomic: Atomic,
+        fetch: bool,
+        count: u16,
+    },
+    /// What the peer reads: bytes of `region` from `begin` on.
+    Data {
+        region: Region,
+        begin: usize,
+        key: u64,
+    },
+    /// The result of the peer's atomic operation.
+    Result,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// Nothing was sent and the message has no number.
     Queued,
     Begun,
@@ -42,24 +76,25 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct SendOp {
     pub(super) peer: PeerId,
+    pub(super) kind: Kind,
     pub(super) data: Bytes,
     pub(super) tag: Option<Tag>,
     pub(super) remote_data: Option<u64>,
-    /// Meaningful once it has begun.
+    /// Of a message: meaningful once it has begun.
     pub(super) seq: MessageSeq,
     /// Bytes put into datagrams so far.
     pub(super) sent: usize,
     /// Bytes that may be sent.
     pub(super) limit: usize,
     /// Bytes that will be sent, if the limit allows: all, unless the receiver wants no more.
-    end: usize,
+    pub(super) end: usize,
     /// What the first frame announced as coming without a grant.
     pub(super) unscheduled: u32,
     pub(super) in_flight: u32,
-    serial: u32,
-    context: u64,
+    pub(super) serial: u32,
+    pub(super) context: u64,
     complete: bool,
-    stage: Stage,
+    pub(super) stage: Stage,
     link: Link,
 }
 
@@ -94,7 +129,19 @@ impl SendOp {
     }
 
     fn is_large(&self) -> bool {
-        self.unscheduled > 0
+        self.unscheduled > 0 || matches!(self.kind, Kind::Data { .. })
+    }
+
+    /// Whether it was posted by the peer's operation rather than by the application.
+    pub(super) const fn is_served(&self) -> bool {
+        matches!(self.kind, Kind::Data { .. } | Kind::Result)
+    }
+
+    pub(super) const fn stream(&self) -> Stream {
+        match self.kind {
+            Kind::Data { .. } => Stream::Read(self.seq),
+            _ => Stream::Message(self.seq),
+        }
     }
 }
 
@@ -104,18 +151,51 @@ impl Rdm {
     /// # Errors
     /// [`Busy`] at the operation limit.
     pub fn post_send(&mut self, peer: PeerId, request: SendRequest) -> Result<OpId, Busy> {
-        if self.sends.len() + self.completions.len() >= self.config.max_operations {
-            return Err(Busy);
-        }
+        self.admit(0)?;
+        let seq = MessageSeq::default();
+        Ok(self.enqueue(peer, Kind::Message, seq, request))
+    }
+
+    /// Whether one more operation may be posted; `waiting` count besides those to be sent.
+    pub(super) fn admit(&self, waiting: usize) -> Result<(), Busy> {
+        let posted = self.sends.len() - self.served + self.completions.len();
+        if posted + waiting >= self.config.max_operations { Err(Busy) } else { Ok(()) }
+    }
+
+    /// Puts something into the queue of what is to be sent.
+    pub(super) fn enqueue(
+        &mut self,
+        peer: PeerId,
+        kind: Kind,
+        seq: MessageSeq,
+        request: SendRequest,
+    ) -> OpId {
+        let at = self.insert_send(peer, kind, seq, request);
+        let SendOp { serial, end, .. } = self.sends[at];
+        let active = self.peers.activate(peer);
+        active.queue.push_back(&mut self.sends, 0, at);
+        active.queued_bytes += end as u64;
+        self.peers.announce(peer);
+        OpId::send(at, serial)
+    }
+
+    pub(super) fn insert_send(
+        &mut self,
+        peer: PeerId,
+        kind: Kind,
+        seq: MessageSeq,
+        request: SendRequest,
+    ) -> usize {
         let SendRequest { data, tag, remote_data, context, complete } = request;
         let serial = self.next_serial();
         let end = data.len();
-        let at = self.sends.insert(SendOp {
+        self.sends.insert(SendOp {
             peer,
+            kind,
             data,
             tag,
             remote_data,
-            seq: MessageSeq::default(),
+            seq,
             sent: 0,
             limit: 0,
             end,
@@ -126,35 +206,30 @@ impl Rdm {
             complete,
             stage: Stage::Queued,
             link: Link::default(),
-        });
-        let active = self.peers.activate(peer);
-        active.queue.push_back(&mut self.sends, 0, at);
-        active.queued_bytes += end as u64;
-        self.peers.announce(peer);
-        Ok(OpId::send(at, serial))
+        })
     }
 
-    /// The receiver grants more of a message.
-    pub(super) fn granted(&mut self, peer: PeerId, seq: MessageSeq, up_to: u64) {
-        let Some(&at) = self.open.get(&(peer, seq)) else { return };
+    /// The receiver grants more of a message, or the reader of what it reads.
+    pub(super) fn granted(&mut self, peer: PeerId, stream: Stream, up_to: u64) {
+        let Some(&at) = self.open.get(&(peer, stream)) else { return };
         let send = &mut self.sends[at];
         let up_to = clamp(up_to, send.end);
         if up_to <= send.limit {
             return;
         }
-        let waited = send.waits_for_grant();
+        let (waited, serial) = (send.waits_for_grant(), send.serial);
         send.limit = up_to;
         if waited {
             let active = self.peers.activate(peer);
             active.waiting -= 1;
-            active.make_ready(seq, key(at));
+            active.make_ready(serial, key(at));
             self.peers.announce(peer);
         }
     }
 
     /// The receiver wants no more of a message: it counts as sent.
     pub(super) fn stopped(&mut self, peer: PeerId, seq: MessageSeq) {
-        if let Some(&at) = self.open.get(&(peer, seq)) {
+        if let Some(&at) = self.open.get(&(peer, Stream::Message(seq))) {
             self.cut(at);
             self.remove_if_over(at);
         }
@@ -167,8 +242,10 @@ impl Rdm {
             Content::Start { op, .. } | Content::Segment { op, .. } => self.part_acked(op),
             Content::Bundle { parts, .. } => {
                 for part in &parts {
-                    if let Part::Message(op) = *part {
-                        self.part_acked(op);
+                    match *part {
+                        Part::Message(op) => self.part_acked(op),
+                        Part::Refusal(refusal) => self.refusal_known(peer, refusal),
+                        Part::Grant(..) | Part::Stop(_) | Part::Abort(_) => {}
                     }
                 }
                 self.records.recycle(parts);
@@ -182,11 +259,18 @@ impl Rdm {
     pub(super) fn datagram_refused(&mut self, peer: PeerId, token: Token) {
         self.landed_at_peer(peer);
         match self.records.remove(token).content {
-            Content::Start { op, .. } | Content::Segment { op, .. } => self.part_refused(op),
+            Content::Start { op, .. } => self.part_refused(op),
+            Content::Segment { op, offset, length } => {
+                let end = offset + usize::from(length);
+                self.segment_refused(peer, op, Redo::Bytes { op, from: offset, end });
+            }
             Content::Bundle { parts, .. } => {
                 for part in &parts {
                     match *part {
-                        Part::Message(op) => self.part_refused(op),
+                        Part::Message(op) => {
+                            let end = self.sends[op as usize].data.len();
+                            self.segment_refused(peer, op, Redo::Beginning { op, end });
+                        }
                         control => self.control_again(peer, control),
                     }
                 }
@@ -208,6 +292,16 @@ impl Rdm {
         self.remove_if_over(at);
     }
 
+    /// One-sided operations wait for no receive: they are sent again until they are taken.
+    fn segment_refused(&mut self, peer: PeerId, op: u32, redo: Redo) {
+        if matches!(self.sends[op as usize].kind, Kind::Message) {
+            self.part_refused(op);
+        } else {
+            self.redo(peer, redo);
+            self.peers.announce(peer);
+        }
+    }
+
     fn part_refused(&mut self, op: u32) {
         let at = op as usize;
         let send = &mut self.sends[at];
@@ -221,7 +315,7 @@ impl Rdm {
         self.remove_if_over(at);
     }
 
-    fn control(&mut self, peer: PeerId, control: Control) {
+    pub(super) fn control(&mut self, peer: PeerId, control: Control) {
         self.peers.activate(peer).control.push_back(control);
         self.peers.announce(peer);
     }
@@ -229,16 +323,13 @@ impl Rdm {
     /// Sends a frame about a message once more.
     pub(super) fn control_again(&mut self, peer: PeerId, part: Part) {
         match part {
-            Part::Grant(seq, _) => self.regrant(peer, seq),
+            // A second grant for the same bytes finds the first one's flag cleared: harmless.
+            Part::Grant(stream, _) => self.control(peer, Control::Grant(stream)),
+            Part::Refusal(refusal) => self.control(peer, Control::Refusal(refusal)),
             Part::Stop(seq) => self.control(peer, Control::Stop(seq)),
             Part::Abort(seq) => self.control(peer, Control::Abort(seq)),
             Part::Message(_) => {}
         }
-    }
-
-    fn regrant(&mut self, peer: PeerId, seq: MessageSeq) {
-        // A second grant for the same message finds the first one's flag cleared: harmless.
-        self.control(peer, Control::Grant(seq));
     }
 
     /// Cancels a send: one that has not begun vanishes, a large one of which part was not sent is
@@ -246,7 +337,7 @@ impl Rdm {
     pub(super) fn cancel_send(&mut self, op: OpId) -> bool {
         let at = op.index();
         let Some(send) = self.sends.get(at) else { return false };
-        if send.serial != op.serial() {
+        if send.serial != op.serial() || !matches!(send.kind, Kind::Message) {
             return false;
         }
         let (peer, seq) = (send.peer, send.seq);
@@ -272,8 +363,8 @@ impl Rdm {
         }
     }
 
-    /// Sends nothing more of a large message.
-    fn cut(&mut self, at: usize) {
+    /// Sends nothing more of a message or of a one-sided transfer.
+    pub(super) fn cut(&mut self, at: usize) {
         let send = &mut self.sends[at];
         let active = self.peers.activate(send.peer);
         if send.waits_for_grant() {
@@ -284,33 +375,48 @@ impl Rdm {
         active.queued_bytes -= (send.end - send.sent) as u64;
         send.end = send.sent;
         send.limit = send.sent;
-        self.open.remove(&(send.peer, send.seq));
+        if send.is_large() {
+            self.open.remove(&(send.peer, send.stream()));
+        }
     }
 
-    fn report_send(&mut self, at: usize, result: Result<(), OperationError>) {
+    pub(super) fn report_send(&mut self, at: usize, result: Result<(), OperationError>) {
         let send = &mut self.sends[at];
         send.stage = Stage::Reported;
         send.data = Bytes::new();
+        let event = match send.kind {
+            Kind::Message => {
+                self.operations.sends.count(result.is_ok());
+                Event::Sent
+            }
+            Kind::Write { .. } => {
+                self.operations.writes.count(result.is_ok());
+                Event::Written
+            }
+            // What comes back completes them.
+            Kind::Read { .. } | Kind::Atomic { .. } | Kind::Data { .. } | Kind::Result => return,
+        };
         if result.is_err() || send.complete {
             self.completions.push_back(Completion {
                 op: OpId::send(at, send.serial),
                 context: send.context,
                 peer: Some(send.peer),
-                event: Event::Sent,
+                event,
                 result,
             });
         }
     }
 
     /// Completes and removes a send all of whose datagrams are acknowledged.
-    fn remove_if_over(&mut self, at: usize) {
+    pub(super) fn remove_if_over(&mut self, at: usize) {
         let send = &self.sends[at];
         if send.in_flight > 0 || !send.is_sent() {
             return;
         }
         if send.is_large() {
-            self.open.remove(&(send.peer, send.seq));
+            self.open.remove(&(send.peer, send.stream()));
         }
+        self.served -= usize::from(send.is_served());
         if send.stage == Stage::Begun {
             self.report_send(at, Ok(()));
         }
@@ -327,8 +433,9 @@ impl Rdm {
         for (_, at) in lost {
             let send = &self.sends[at];
             if send.is_large() {
-                self.open.remove(&(peer, send.seq));
+                self.open.remove(&(peer, send.stream()));
             }
+            self.served -= usize::from(send.is_served());
             if send.stage != Stage::Reported {
                 self.report_send(at, Err(error));
             }

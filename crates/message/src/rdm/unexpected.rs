@@ -7,6 +7,7 @@ use wire::{MessageSeq, PeerId, Tag};
 use super::{
     matching::TagMatch,
     stored::{MESSAGE_CHARGE, Pool, Stored},
+    stream::Stream,
 };
 use crate::chain::{Chain, Link, Linked};
 
@@ -25,6 +26,13 @@ pub(super) struct Envelope {
     pub(super) total: u64,
     /// Bytes that come without a grant.
     pub(super) unscheduled: u64,
+}
+
+impl Envelope {
+    /// What its segments call it.
+    pub(super) const fn stream(&self) -> Stream {
+        Stream::Message(self.seq)
+    }
 }
 
 /// A stored message, perhaps only its beginning.

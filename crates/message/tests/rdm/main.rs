@@ -7,4 +7,5 @@ mod large;
 mod matching;
 mod model;
 mod network;
+mod one_sided;
 mod sharing;

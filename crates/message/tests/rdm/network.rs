@@ -11,7 +11,7 @@ use memory::Buffer;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use srd::{Delivery, PeerError, Upper};
-use wire::{Frame, FrameIter, PeerId, Tag, Time, Token, Train};
+use wire::{Frame, FrameIter, OneSided, PeerId, Tag, Time, Token, Train};
 
 pub(crate) const NOW: Time = Time::ZERO;
 /// More than any scenario here takes: reaching it is a livelock.
@@ -44,7 +44,7 @@ pub(crate) struct Network {
     pub(crate) completions: Vec<(usize, Completion)>,
     pub(crate) rng: Xoshiro256PlusPlus,
     rooms: Range<usize>,
-    /// Whether cancelled sends may have emptied datagrams.
+    /// Whether cancelled sends or refused writes may have emptied datagrams.
     pub(crate) may_be_empty: bool,
     /// Message bytes put into datagrams.
     pub(crate) payload_filled: usize,
@@ -143,8 +143,14 @@ impl Network {
         assert!(bytes.len() <= room);
         let flying = Flying { from, to, token: Some(filled.token), bytes };
         let frames = flying.frames();
-        let is_part =
-            frames.iter().any(|f| matches!(f, Frame::Start { .. } | Frame::Segment { .. }));
+        let is_part = frames.iter().any(|frame| {
+            matches!(
+                frame,
+                Frame::Start { .. }
+                    | Frame::Segment { .. }
+                    | Frame::OneSided(OneSided::Write { .. } | OneSided::Data { .. })
+            )
+        });
         // With one size of datagram the announcement is exact but for grants that fall away.
         if bulk && self.rooms.len() == 1 {
             assert!(is_part, "a bulk datagram was announced");
@@ -156,7 +162,7 @@ impl Network {
 
     /// Hands over the datagram at `index`, sometimes as its sender writes it again.
     pub(crate) fn deliver(&mut self, index: usize) -> bool {
-        if self.rng.random_bool(0.3) {
+        if self.may_be_empty || self.rng.random_bool(0.3) {
             self.write_again(index);
         }
         let Flying { from, to, token, ref bytes } = self.flying[index];
@@ -196,9 +202,19 @@ impl Network {
         let tail = self.nodes[from].refill(peer(to), token, &mut train);
         train.close(tail);
         let again = bytes_of(&train);
+        let reads_memory = self.flying[index]
+            .frames()
+            .iter()
+            .any(|frame| matches!(frame, Frame::OneSided(OneSided::Data { .. })));
         let bytes = &mut self.flying[index].bytes;
-        if again.is_empty() && self.may_be_empty {
-            bytes.clear();
+        if reads_memory && again.len() == bytes.len() {
+            // The memory may have changed since, the head may not.
+            assert_eq!(again[..16], bytes[..16], "a retransmission is the same datagram");
+            *bytes = again;
+            return;
+        }
+        if again.len() < bytes.len() && self.may_be_empty {
+            *bytes = again;
         } else {
             assert_eq!(&again, bytes, "a retransmission is the same datagram");
         }

@@ -12,6 +12,7 @@ use crate::{
     oracle::{
         Violation,
         reference::{self, Matched},
+        remote::RemoteLedger,
     },
     workload::{Message, Plan, Receive},
 };
@@ -65,6 +66,7 @@ pub(crate) struct Flow {
 pub(crate) struct Ledger {
     plan: Arc<Plan>,
     messages: Vec<Record>,
+    remote: RemoteLedger,
     receives: Vec<Vec<ReceiveRecord>>,
     killed: Vec<bool>,
     unsettled: usize,
@@ -81,6 +83,7 @@ impl Ledger {
             messages: vec![UNPOSTED; plan.messages.len()],
             receives: vec![Vec::new(); hosts],
             killed: vec![false; hosts],
+            remote: RemoteLedger::new(plan.clone()),
             unsettled: plan.messages.len(),
             orders: 0,
             lingering: false,
@@ -92,7 +95,7 @@ impl Ledger {
 
     /// Whether every message was delivered, or need not be, and every send ended.
     pub(crate) fn is_settled(&self) -> bool {
-        self.unsettled == 0
+        self.unsettled == 0 && self.remote.is_settled()
     }
 
     /// All messages are settled; from now on there is no reason to stop.
@@ -111,6 +114,15 @@ impl Ledger {
         }
     }
 
+    fn add_all(&mut self, found: Vec<Violation>) {
+        found.into_iter().for_each(|violation| self.add(violation));
+    }
+
+    /// Checks a host's memory at the end.
+    pub(crate) fn check_memory(&mut self, host: usize, memory: &[u8]) {
+        self.add_all(self.remote.check_memory(host, memory));
+    }
+
     pub(crate) fn violations(&self) -> &[Violation] {
         &self.violations
     }
@@ -118,6 +130,7 @@ impl Ledger {
     /// `host` lost its memory. What it had sent may arrive or not, and nobody will hear of it.
     pub(crate) fn kill(&mut self, host: usize) {
         self.killed[host] = true;
+        self.remote.kill(host);
         self.receives[host].clear();
         for number in 0..self.messages.len() {
             let Message { from, to, .. } = self.plan.messages[number];
@@ -140,6 +153,7 @@ impl Ledger {
 
     /// `host` will not come back: what it has not sent is not expected.
     pub(crate) fn bury(&mut self, host: usize) {
+        self.remote.bury(host);
         self.give_up_unposted(|message| message.from as usize == host);
     }
 
@@ -185,6 +199,7 @@ impl Ledger {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
             self.add(Violation::Stuck { number, from, to, state });
         }
+        self.add_all(self.remote.stuck());
         if !self.finishing {
             return;
         }
@@ -197,6 +212,7 @@ impl Ledger {
 
     /// Compares all matching with the reference model.
     pub(crate) fn check_matching(&mut self) {
+        self.add_all(self.remote.check_order());
         let mut pairs: FxHashMap<(u32, u32), Vec<usize>> = FxHashMap::default();
         for (number, message) in self.plan.messages.iter().enumerate() {
             let record = &self.messages[number];
@@ -256,7 +272,7 @@ impl Ledger {
             Ending::Ok => !inject,
             Ending::Canceled => cancel_after.is_some(),
             Ending::PeerLost => true,
-            Ending::Truncated | Ending::Aborted | Ending::Wrong(_) => false,
+            Ending::Truncated | Ending::Aborted | Ending::Refused | Ending::Wrong(_) => false,
         };
         record.send = Some(ending);
         record.excused |= ending != Ending::Ok;
@@ -285,7 +301,7 @@ impl Ledger {
             Ending::Ok | Ending::Truncated => self.delivered(now, host, posted, received),
             Ending::Canceled if finishing || posted.cancel_after.is_some() => {}
             Ending::Aborted | Ending::PeerLost => {}
-            Ending::Canceled | Ending::Wrong(_) => {
+            Ending::Canceled | Ending::Refused | Ending::Wrong(_) => {
                 self.add(Violation::wrong_ending("receive", receive, host, ending));
             }
         }
@@ -331,6 +347,7 @@ impl Ledger {
         if !self.killed[host] && !self.killed[peer] {
             self.add(Violation::PeerLost { host, peer, error });
         }
+        self.remote.peer_lost(host, peer);
         for number in 0..self.messages.len() {
             let Message { from, to, .. } = self.plan.messages[number];
             let pair = (from as usize, to as usize);
@@ -354,6 +371,15 @@ impl Observer<Told> for Ledger {
                 self.receives[host].push(record);
             }
             Told::ReceiveEnded(received) => self.receive_ended(now, host, received),
+            Told::RemotePosted(number) => self.remote.posted(number),
+            Told::RemoteEnded(ended) => {
+                let found = self.remote.ended(host, ended);
+                self.add_all(found);
+            }
+            Told::RemoteHeard(number, intact) => {
+                let found = self.remote.heard(host, number, intact);
+                self.add_all(found);
+            }
             Told::PeerLost(peer, error) => self.peer_lost(host, peer, error),
         }
         self.violations.len() < ENOUGH && (self.lingering || !self.is_settled())

@@ -2,7 +2,9 @@
 
 mod ledger;
 mod reference;
+mod remote;
 mod violation;
 
 pub(crate) use ledger::{Flow, Ledger};
+pub(crate) use remote::RemoteEnded;
 pub use violation::Violation;

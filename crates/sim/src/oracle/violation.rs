@@ -89,6 +89,37 @@ pub enum Violation {
         /// How far it came.
         state: &'static str,
     },
+    /// One-sided operations.
+    #[error("one-sided operation {0} brought or left something else than it should")]
+    WrongResult(u32),
+    /// One-sided operations.
+    #[error("write {number} is not in the memory of host {host} as it was written, once")]
+    WrongMemory {
+        /// Where.
+        host: usize,
+        /// The write.
+        number: u32,
+    },
+    /// One-sided operations.
+    #[error("the counter of host {host} shows {counter}, not between {least} and {most}")]
+    WrongCount {
+        /// Where.
+        host: usize,
+        /// What it shows.
+        counter: u64,
+        /// The sum of what was certainly added.
+        least: u64,
+        /// The sum of what may have been added.
+        most: u64,
+    },
+    /// One-sided operations.
+    #[error("byte {at} of the memory of host {host} changed, which nobody may write")]
+    MemoryTouched {
+        /// Where.
+        host: usize,
+        /// Which.
+        at: usize,
+    },
     /// Liveness.
     #[error("receive {receive} at host {host} never ended")]
     ReceivePending {

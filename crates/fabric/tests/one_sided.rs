@@ -1,0 +1,168 @@
+//! Writes, reads and atomics on memory of a peer, over real sockets on the loopback device.
+#![forbid(unsafe_code)]
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use elastane_fabric::{
+    Access, Atomic, AtomicRequest, Buffer, Bytes, Clock, Completion, Datatype, Event,
+    OperationError, Operator, Options, RKey, RdmEndpoint, RefusalCause, Region, RemotePlace,
+    WriteRequest,
+};
+
+/// No test waits longer for one thing; each takes milliseconds unless something is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+const ADD: Atomic = Atomic { operator: Operator::Sum, datatype: Datatype::U64 };
+
+fn open() -> RdmEndpoint {
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    RdmEndpoint::open(&Options::listen(here)).expect("the loopback device is there")
+}
+
+/// The next completion of `at`, while `other` makes progress as well.
+fn completion(at: &mut RdmEndpoint, other: &mut RdmEndpoint) -> Completion {
+    let clock = Clock::start();
+    let began = clock.now();
+    loop {
+        other.progress().expect("the device works");
+        if let Some(completion) = at.poll().expect("the device works") {
+            return completion;
+        }
+        assert!(clock.now().since(began) < PATIENCE, "no completion within {PATIENCE:?}");
+    }
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at % 251).to_le_bytes()[0]).collect()
+}
+
+fn count(place: RemotePlace) -> AtomicRequest {
+    AtomicRequest {
+        atomic: ADD,
+        place,
+        count: 1,
+        operands: Bytes::copy_from_slice(&1_u64.to_le_bytes()),
+        fetch: true,
+        context: 0,
+        complete: true,
+    }
+}
+
+#[test]
+fn what_is_written_is_in_the_region_and_is_read_back() {
+    let (mut near, mut far) = (open(), open());
+    let peer = near.peer(far.address()).expect("there is room");
+    let memory = Region::zeroed(5 << 20);
+    let key = far.register(memory.clone(), Access::READ | Access::WRITE);
+    for length in [0, 1, 64, 1_500, 70_000, 4 << 20] {
+        let place = RemotePlace { key, offset: 123 };
+        let data = pattern(length);
+        near.write(peer, place, data.clone().into(), 5).expect("there is room");
+        let written = completion(&mut near, &mut far);
+        assert!(matches!(written.event, Event::Written), "{written:?}");
+        assert_eq!((written.context, written.result), (5, Ok(())));
+        assert!(memory.to_vec()[123..123 + length] == data);
+        near.read(peer, place, Buffer::zeroed(length), 6).expect("there is room");
+        let read = completion(&mut near, &mut far);
+        assert_eq!((read.context, read.result), (6, Ok(())));
+        let Event::Read { buffer } = read.event else { panic!("a read") };
+        assert!(buffer.as_slice() == data);
+    }
+    // Most of a long read is received where it belongs, without a copy.
+    assert!(near.message_counters().landing_hits > 0, "{:?}", near.message_counters());
+}
+
+#[test]
+fn injected_write_reports_nothing_here_and_its_data_there() {
+    let (mut near, mut far) = (open(), open());
+    let peer = near.peer(far.address()).expect("there is room");
+    let memory = Region::zeroed(16);
+    let place = RemotePlace { key: far.register(memory.clone(), Access::WRITE), offset: 0 };
+    near.inject_write(peer, place, b"quiet").expect("there is room");
+    let data = Bytes::from_static(b"loud");
+    let request = WriteRequest { data, place, remote_data: Some(77), ..WriteRequest::default() };
+    near.post_write(peer, request).expect("there is room");
+    let event = completion(&mut far, &mut near).event;
+    assert!(matches!(event, Event::RemoteWrite { data: 77, length: 4, .. }), "{event:?}");
+    assert_eq!(&memory.to_vec()[..5], b"loudt");
+    let clock = Clock::start();
+    let began = clock.now();
+    while near.outstanding() > 0 {
+        far.progress().expect("the device works");
+        assert!(near.poll().expect("the device works").is_none());
+        assert!(clock.now().since(began) < PATIENCE, "no acknowledgement within {PATIENCE:?}");
+    }
+    assert_eq!(near.operations().writes.completed, 2);
+}
+
+#[test]
+fn bad_key_right_and_range_are_errors_that_say_which() {
+    let (mut near, mut far) = (open(), open());
+    let peer = near.peer(far.address()).expect("there is room");
+    let memory = Region::zeroed(16);
+    let key = far.register(memory.clone(), Access::WRITE);
+    let cases = [
+        (RKey(key.0 ^ 1), 0, RefusalCause::UnknownKey),
+        (key, 9, RefusalCause::Range),
+        (key, u64::MAX, RefusalCause::Range),
+    ];
+    for (key, offset, cause) in cases {
+        let data = Bytes::from_static(b"8 bytes.");
+        near.write(peer, RemotePlace { key, offset }, data, 0).expect("there is room");
+        let refused = completion(&mut near, &mut far);
+        assert_eq!(refused.result, Err(OperationError::Refused(cause)));
+    }
+    let place = RemotePlace { key, offset: 0 };
+    near.read(peer, place, Buffer::zeroed(3), 0).expect("there is room");
+    let refused = completion(&mut near, &mut far).result;
+    assert_eq!(refused, Err(OperationError::Refused(RefusalCause::Access)));
+    assert!(far.revoke(key));
+    near.atomic(peer, count(place)).expect("there is room");
+    let refused = completion(&mut near, &mut far).result;
+    assert_eq!(refused, Err(OperationError::Refused(RefusalCause::UnknownKey)));
+    assert_eq!(memory.to_vec(), [0; 16]);
+    let operations = near.operations();
+    assert_eq!((operations.writes.failed, operations.reads.failed), (3, 1));
+    assert_eq!((operations.atomics.failed, operations.atomics.completed), (1, 0));
+}
+
+#[test]
+fn counts_of_two_peers_and_of_the_owner_add_up() {
+    let mut owner = open();
+    let memory = Region::zeroed(8);
+    let place = RemotePlace { key: owner.register(memory.clone(), Access::ATOMIC), offset: 0 };
+    let address = owner.address();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let peers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut endpoint = open();
+                    let peer = endpoint.peer(address).expect("there is room");
+                    for _ in 0..300 {
+                        endpoint.atomic(peer, count(place)).expect("there is room");
+                        let counted = endpoint.wait(Some(PATIENCE)).expect("the device works");
+                        assert_eq!(counted.expect("in time").result, Ok(()));
+                    }
+                })
+            })
+            .collect();
+        let over = &over;
+        scope.spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                owner.progress().expect("the device works");
+            }
+        });
+        let mut old = Vec::new();
+        for _ in 0..300 {
+            memory.atomic(0, ADD, 1, &1_u64.to_le_bytes(), &mut old).expect("inside");
+        }
+        let ends: Vec<_> = peers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(ends.iter().all(Result::is_ok));
+    });
+    assert_eq!(memory.to_vec(), 900_u64.to_le_bytes());
+}

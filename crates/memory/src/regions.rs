@@ -1,0 +1,143 @@
+//! The regions of an endpoint, by key.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::Hasher,
+};
+
+use siphasher::sip::SipHasher24;
+
+use crate::{Access, Region};
+
+/// The regions that peers may reach, each under a key.
+///
+/// A key is the SipHash-2-4 of a counter under a secret: whoever knows any number of keys cannot
+/// tell another.
+#[derive(Debug, Default)]
+pub struct Regions {
+    entries: HashMap<u64, (Region, Access)>,
+    secret: [u8; 16],
+    drawn: u64,
+}
+
+/// Why a claim of a peer was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// No region has this key.
+    #[error("no region has this key")]
+    UnknownKey,
+    /// The region does not allow this kind of access.
+    #[error("the region does not allow this kind of access")]
+    Access,
+    /// The bytes are not all inside the region.
+    #[error("the bytes are not all inside the region")]
+    Range,
+}
+
+/// Another region has this key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("key {0:#x} is taken by another region: choose another or let one be drawn")]
+pub struct KeyTaken(pub u64);
+
+impl Regions {
+    /// No region yet. Keys are drawn under `secret`, which nobody else may know.
+    pub fn new(secret: [u8; 16]) -> Self {
+        Self { secret, ..Self::default() }
+    }
+
+    /// Lets peers that know the key do to `region` what `access` says. Returns the key.
+    pub fn register(&mut self, region: Region, access: Access) -> u64 {
+        loop {
+            self.drawn += 1;
+            let mut hasher = SipHasher24::new_with_key(&self.secret);
+            hasher.write_u64(self.drawn);
+            let key = hasher.finish();
+            if let Entry::Vacant(place) = self.entries.entry(key) {
+                place.insert((region, access));
+                return key;
+            }
+        }
+    }
+
+    /// The same under a key of the caller's choice, which peers may guess.
+    ///
+    /// # Errors
+    /// [`KeyTaken`].
+    pub fn register_as(
+        &mut self,
+        key: u64,
+        region: Region,
+        access: Access,
+    ) -> Result<(), KeyTaken> {
+        match self.entries.entry(key) {
+            Entry::Occupied(_) => Err(KeyTaken(key)),
+            Entry::Vacant(place) => {
+                place.insert((region, access));
+                Ok(())
+            }
+        }
+    }
+
+    /// From now on peers know nothing behind `key`. Returns the region that was there.
+    pub fn revoke(&mut self, key: u64) -> Option<Region> {
+        self.entries.remove(&key).map(|(region, _)| region)
+    }
+
+    /// The region behind `key` and the place in it, if `access` to `length` bytes from `offset`
+    /// on is allowed.
+    ///
+    /// # Errors
+    /// [`Denied`] says what of the claim is wrong.
+    pub fn check(
+        &self,
+        key: u64,
+        access: Access,
+        offset: u64,
+        length: u64,
+    ) -> Result<(&Region, usize), Denied> {
+        let (region, allowed) = self.entries.get(&key).ok_or(Denied::UnknownKey)?;
+        if !allowed.allows(access) {
+            return Err(Denied::Access);
+        }
+        let end = offset.checked_add(length).ok_or(Denied::Range)?;
+        if end > region.len() as u64 {
+            return Err(Denied::Range);
+        }
+        Ok((region, usize::try_from(offset).map_err(|_| Denied::Range)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_beyond_the_region_its_rights_or_its_life_are_denied() {
+        let mut regions = Regions::new([3; 16]);
+        let key = regions.register(Region::zeroed(100), Access::READ);
+        assert!(regions.check(key, Access::READ, 0, 100).is_ok());
+        assert!(regions.check(key, Access::READ, 100, 0).is_ok());
+        let denied = |key, access, offset, length| regions.check(key, access, offset, length).err();
+        assert_eq!(denied(key, Access::WRITE, 0, 1), Some(Denied::Access));
+        assert_eq!(denied(key, Access::READ | Access::ATOMIC, 0, 1), Some(Denied::Access));
+        assert_eq!(denied(key, Access::READ, 1, 100), Some(Denied::Range));
+        assert_eq!(denied(key, Access::READ, u64::MAX, 2), Some(Denied::Range));
+        assert_eq!(denied(key, Access::READ, 2, u64::MAX), Some(Denied::Range));
+        assert_eq!(denied(key ^ 1, Access::READ, 0, 1), Some(Denied::UnknownKey));
+        assert!(regions.revoke(key).is_some());
+        let denied = regions.check(key, Access::READ, 0, 1).err();
+        assert_eq!(denied, Some(Denied::UnknownKey));
+    }
+
+    #[test]
+    fn keys_differ_by_count_and_by_secret_and_chosen_ones_are_not_shared() {
+        let mut regions = Regions::new([1; 16]);
+        let region = Region::zeroed(1);
+        let one = regions.register(region.clone(), Access::ALL);
+        let two = regions.register(region.clone(), Access::ALL);
+        let other = Regions::new([2; 16]).register(region.clone(), Access::ALL);
+        assert!(one != two && one != other);
+        assert_eq!(regions.register_as(9, region.clone(), Access::ALL), Ok(()));
+        assert_eq!(regions.register_as(9, region, Access::ALL), Err(KeyTaken(9)));
+    }
+}
