@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use perf::bench::{Goal, Length, Local, Setup, Verb, Waiting, Wire, perftest::BandwidthUnit};
+use perf::bench::{
+    AtomicKind, Goal, Length, Local, Setup, Verb, Waiting, Wire, perftest::BandwidthUnit,
+};
 
 use super::{
     Tool,
@@ -53,7 +55,6 @@ pub(super) struct Options {
     pub cpu: bool,
     pub histogram: bool,
     pub unsorted: bool,
-    pub compare_and_swap: bool,
     pub json: Option<PathBuf>,
     pub least_bandwidth: Option<f64>,
     pub least_rate: Option<f64>,
@@ -237,6 +238,10 @@ impl Read {
         Ok(Options {
             setup: Setup {
                 verb,
+                atomic: match self.compare_and_swap {
+                    true => AtomicKind::CompareAndSwap,
+                    false => AtomicKind::FetchAndAdd,
+                },
                 goal,
                 wire,
                 sizes: self.sizes(verb, goal),
@@ -258,7 +263,6 @@ impl Read {
             cpu: self.cpu,
             histogram: self.histogram,
             unsorted: self.unsorted,
-            compare_and_swap: self.compare_and_swap,
             json: (self.json || self.json_file.is_some())
                 .then(|| self.json_file.unwrap_or_else(|| "perftest_out.json".into())),
             least_bandwidth: self.least_bandwidth,

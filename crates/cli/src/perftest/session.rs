@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, Result, anyhow};
 use perf::bench::{
-    Goal, Length, Listener, Pair, Row, Verb, Wire,
+    AtomicKind, Goal, Length, Listener, Pair, Row, Verb, Wire,
     perftest::{self as layout, BandwidthRow, Heading, LatencyRow, RESULT_LINE},
 };
 use serde_json::{Map, Value, json};
@@ -79,7 +79,7 @@ fn heading(options: &Options, pair: &Pair) -> Heading {
         bidirectional: setup.bidirectional,
         post_list: options.local.post_list,
         events: options.local.waiting == perf::bench::Waiting::Sleep,
-        compare_and_swap: options.compare_and_swap,
+        compare_and_swap: setup.atomic == AtomicKind::CompareAndSwap,
         device: DEVICE.to_owned(),
         connection: if setup.wire == Wire::Tcp { "TCP" } else { "SRD" },
         endpoints: setup.endpoints,

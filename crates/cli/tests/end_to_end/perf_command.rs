@@ -59,6 +59,32 @@ fn bandwidth_is_measured_over_fabric_and_tcp_and_every_byte_compared() {
 }
 
 #[test]
+fn one_sided_operations_are_measured_and_what_they_did_is_checked() {
+    for (arguments, messages, bytes) in [
+        (&["write-bw", "-s", "64,100000", "-n", "300"][..], 300.0, 64.0),
+        (&["write-bw", "-b", "-q", "2", "-n", "100", "-s", "4K"], 400.0, 4096.0),
+        (&["write-lat", "-n", "100"], 100.0, 2.0),
+        (&["read-bw", "-s", "64,100000", "-n", "300"], 300.0, 64.0),
+        (&["read-lat", "-n", "100", "-s", "5000"], 100.0, 5000.0),
+        (&["atomic-bw", "-n", "300"], 300.0, 8.0),
+        (&["atomic-lat", "-n", "100"], 100.0, 8.0),
+        (&["write-bw", "-D", "1", "--reversed"], 0.0, 65_536.0),
+    ] {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--verify"]).collect();
+        let (client, server) = measure(&arguments, &["--json"]);
+        assert_eq!(server.status, 0, "{arguments:?}: {server:?}");
+        let row = &document(&client)["rows"][0];
+        let number = |name: &str| row[name].as_f64().expect("a number");
+        assert_eq!(number("bytes"), bytes, "{row}");
+        if messages > 0.0 {
+            assert_eq!(number("messages"), messages, "{arguments:?}: {row}");
+        }
+        assert!(number("verified_bytes") >= number("messages") * bytes, "{row}");
+        assert!(number("message_rate") > 0.0 && number("server_cpu") > 0.0, "{row}");
+    }
+}
+
+#[test]
 fn latency_has_ordered_percentiles_on_both_transports() {
     for arguments in [
         &["send-lat", "-n", "200"][..],

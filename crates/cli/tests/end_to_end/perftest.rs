@@ -140,6 +140,8 @@ fn guides_commands_run_as_written_and_its_awk_finds_the_figures() {
         "ib_send_bw -d rdmap47s0 -x 0 -F -R -q 4",
         "ib_send_bw -d rdmap47s0 -x 0 -F -R -b",
         "ib_send_bw -d rdmap47s0 -x 0 -F -R -T 90 -s 1024",
+        "ib_write_bw -d rdmap47s0 -x 0 -F -R",
+        "ib_read_bw -d rdmap47s0 -x 0 -F -R",
     ] {
         let (client, server) = links.measure(line);
         let found = rows(client.success());
@@ -152,9 +154,11 @@ fn guides_commands_run_as_written_and_its_awk_finds_the_figures() {
         assert_eq!(line.contains("-T"), client.stderr.contains("not TCP"), "{client:?}");
         assert_eq!(rows(server.success()).len(), 1, "{server:?}");
     }
-    for line in
-        ["ib_send_lat -d rdmap47s0 -x 0 -F", "ib_send_lat -d rdmap47s0 -x 0 -F -n 20000 -T 90"]
-    {
+    for line in [
+        "ib_send_lat -d rdmap47s0 -x 0 -F",
+        "ib_send_lat -d rdmap47s0 -x 0 -F -n 20000 -T 90",
+        "ib_write_lat -d rdmap47s0 -x 0 -F",
+    ] {
         let (client, server) = links.measure(line);
         for side in [&client, &server] {
             let found = rows(side.success());
@@ -204,6 +208,18 @@ fn other_reports_are_perftests() {
     let (client, _) = links.measure("ib_send_bw --transport tcp -n 50 -b --report-both");
     assert_eq!(rows(client.success()).len(), 3, "{client:?}");
     assert!(client.stdout.contains("Connection type : TCP"), "{client:?}");
+}
+
+#[test]
+fn atomics_and_reads_are_told_by_the_client_alone() {
+    let links = Links::install();
+    let (client, server) = links.measure("ib_atomic_lat -c SRD -n 50 -A CMP_AND_SWAP");
+    assert_eq!(rows(client.success())[0][..2], [8.0, 50.0]);
+    assert!(client.stdout.contains("Atomic CMP_AND_SWAP Latency Test"), "{client:?}");
+    assert_eq!(rows(server.success()), [[0.0; 0]; 0], "{server:?}");
+    let (client, server) = links.measure("ib_read_bw -c SRD -n 50 --data_validation");
+    assert!(client.success().contains(" OUT 0000 RKey 0x"), "{client:?}");
+    assert_eq!(rows(&client.stdout), rows(server.success()), "the client's figures");
 }
 
 #[test]

@@ -3,39 +3,73 @@
 use std::{collections::VecDeque, net::IpAddr, time::Duration};
 
 use fabric::{
-    Buffer, Completion, Event, OpId, OperationError, Options, PeerId, RdmEndpoint, TagMatch,
+    Buffer, Completion, Event, OpId, OperationError, Options, PeerId, RdmEndpoint, Region, TagMatch,
 };
 
 use super::{
     BenchError,
     lane::{End, Lane, Pattern, Progress, Share},
-    setup::Local,
+    remote_lane::{Operation, RemoteLane, region_bytes},
+    setup::{Local, Setup, Verb},
 };
 use crate::load::LoadError;
 
 /// How long a closing endpoint waits for its last acknowledgements.
 const LINGER: Duration = Duration::from_millis(200);
 
+/// Closes an endpoint.
+pub(super) fn close(endpoint: RdmEndpoint) {
+    endpoint.close(LINGER).ok();
+}
+
 /// An endpoint that is open and does not know its peer yet.
 pub(super) struct Unpaired {
     endpoint: RdmEndpoint,
+    /// What the other side works on, with its key.
+    memory: Option<(Region, u64)>,
 }
 
 impl Unpaired {
-    pub(super) fn open(local: IpAddr) -> Result<Self, BenchError> {
+    /// Opens one; with memory for the other side if `setup`'s operation needs any.
+    pub(super) fn open(local: IpAddr, setup: &Setup) -> Result<Self, BenchError> {
         // The loops that measure spin themselves, over all lanes.
         let spin = Duration::ZERO;
         let options = Options { spin, ..Options::listen((local, 0).into()) };
-        let endpoint = RdmEndpoint::open(&options).map_err(LoadError::fabric)?;
-        Ok(Self { endpoint })
+        let mut endpoint = RdmEndpoint::open(&options).map_err(LoadError::fabric)?;
+        let memory = (setup.verb != Verb::Send).then(|| {
+            let region = Region::zeroed(region_bytes(&setup.sizes));
+            let key = RemoteLane::register(&mut endpoint, &region);
+            (region, key)
+        });
+        Ok(Self { endpoint, memory })
     }
 
     pub(super) fn end(&self) -> End {
         let address = self.endpoint.address();
         let lot = self.endpoint.transport().connid_towards(address).raw();
-        End { address, number: address.port().into(), first_psn: lot & 0x00ff_ffff }
+        End {
+            address,
+            number: address.port().into(),
+            first_psn: lot & 0x00ff_ffff,
+            key: self.memory.as_ref().map(|memory| memory.1),
+        }
     }
 
+    /// A lane of one-sided operations.
+    pub(super) fn pair_memory(
+        mut self,
+        remote: End,
+        pattern: Pattern,
+        operation: Operation,
+    ) -> Result<RemoteLane, BenchError> {
+        let peer = self.endpoint.peer(remote.address).map_err(LoadError::fabric)?;
+        let (Some((region, _)), Some(key)) = (self.memory, remote.key) else {
+            return Err(LoadError::NoAddress.into());
+        };
+        Ok(RemoteLane::new(self.endpoint, peer, operation, pattern, region, key))
+    }
+
+    /// A lane of sends.
     pub(super) fn pair(
         mut self,
         remote: End,
@@ -76,7 +110,7 @@ pub(super) struct SendLane {
 impl SendLane {
     /// Closes the endpoint. What the other side has not heard of it no longer waits for.
     pub(super) fn close(self) {
-        self.endpoint.close(LINGER).ok();
+        close(self.endpoint);
     }
 
     fn receive(&mut self, buffer: Buffer) -> Result<(), BenchError> {
@@ -97,6 +131,11 @@ impl SendLane {
         completion.result.map_err(LoadError::fabric)?;
         match completion.event {
             Event::Sent => so_far.completed += 1,
+            // The lane posts no one-sided operations and registers no memory.
+            Event::Written
+            | Event::Read { .. }
+            | Event::Atomic { .. }
+            | Event::RemoteWrite { .. } => {}
             Event::Received { buffer, length, .. } => {
                 so_far.arrived += 1;
                 self.posted.pop_front();
@@ -158,7 +197,7 @@ impl Lane for SendLane {
         self.take_all(first)
     }
 
-    fn end(&mut self) -> Result<(), BenchError> {
+    fn end(&mut self, _peer_posted: u64) -> Result<(), BenchError> {
         while let Some(op) = self.posted.pop_front() {
             self.endpoint.cancel(op);
         }

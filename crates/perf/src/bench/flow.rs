@@ -133,7 +133,8 @@ impl Flow {
 
     fn has_received(&self, peer_sent: Option<&[u64]>) -> bool {
         if !self.task.receives {
-            return true;
+            // A side that does nothing itself serves until the other is done.
+            return self.task.sends || peer_sent.is_some();
         }
         match (self.task.length, peer_sent) {
             (Length::Iterations(count), _) => self.counts.iter().all(|c| c.arrived == count),

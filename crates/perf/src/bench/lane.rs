@@ -44,8 +44,8 @@ pub(super) trait Lane {
     /// Looks, and waits in the kernel if nothing is there.
     fn wait(&mut self, at_most: Duration) -> Result<Progress, BenchError>;
 
-    /// Ends a row: both sides have all they wait for.
-    fn end(&mut self) -> Result<(), BenchError>;
+    /// Ends a row: both sides have all they wait for. The other side posted so many operations.
+    fn end(&mut self, peer_posted: u64) -> Result<(), BenchError>;
 }
 
 /// Where a lane is, as the other side needs to know it and as perftest shows it.
@@ -57,6 +57,8 @@ pub struct End {
     pub number: u32,
     /// A number it drew by lot.
     pub first_psn: u32,
+    /// The key of its memory, where the other side works on it.
+    pub key: Option<u64>,
 }
 
 /// The bytes of every message: a message is a piece of these, the next message another, so that

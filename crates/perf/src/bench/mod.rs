@@ -14,6 +14,7 @@ mod lane;
 pub mod pair;
 pub mod perftest;
 mod ping;
+mod remote_lane;
 pub mod setup;
 pub mod table;
 mod tcp_lane;
@@ -22,7 +23,7 @@ mod watch;
 pub use document::Document;
 pub use figures::{BandwidthFigures, LatencyFigures, Row};
 pub use pair::{Listener, Pair};
-pub use setup::{Goal, Length, Local, Setup, Verb, Waiting, Wire};
+pub use setup::{AtomicKind, Goal, Length, Local, Setup, Verb, Waiting, Wire};
 
 use std::{io, net::SocketAddr};
 

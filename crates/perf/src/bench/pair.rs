@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BenchError,
-    fabric_lane::{SendLane, Unpaired},
+    fabric_lane::{self, SendLane, Unpaired},
     figures::{Row, SideFigures},
     flow::{self, Task},
     lane::{End, Lane, Pattern, Share},
     ping::{self, Pinging},
-    setup::{Goal, Length, Local, Setup, Wire},
+    remote_lane::{Operation, RemoteLane},
+    setup::{Goal, Length, Local, Setup, Verb, Wire},
     tcp_lane::{self, TcpLane, Use},
     watch::{Watch, Word},
 };
@@ -76,7 +77,8 @@ pub struct Ends {
 }
 
 enum Lanes {
-    Fabric(Vec<SendLane>),
+    Send(Vec<SendLane>),
+    Remote(Vec<RemoteLane>),
     Tcp(Vec<TcpLane>),
 }
 
@@ -162,7 +164,8 @@ impl Pair {
             bytes,
         };
         let measured = match &mut self.lanes {
-            Lanes::Fabric(lanes) => plan.measure(lanes, &mut self.control),
+            Lanes::Send(lanes) => plan.measure(lanes, &mut self.control),
+            Lanes::Remote(lanes) => plan.measure(lanes, &mut self.control),
             Lanes::Tcp(lanes) => plan.measure(lanes, &mut self.control),
         };
         if let Err(error) = &measured
@@ -178,7 +181,10 @@ impl Pair {
     /// Closes the endpoints.
     pub fn close(self) {
         match self.lanes {
-            Lanes::Fabric(lanes) => lanes.into_iter().for_each(SendLane::close),
+            Lanes::Send(lanes) => lanes.into_iter().for_each(SendLane::close),
+            Lanes::Remote(lanes) => {
+                lanes.into_iter().for_each(|lane| fabric_lane::close(lane.into_endpoint()));
+            }
             Lanes::Tcp(lanes) => lanes.into_iter().for_each(TcpLane::close),
         }
     }
@@ -223,11 +229,11 @@ impl RowPlan<'_> {
         let after = cpu::process_time().map_err(LoadError::os("read the CPU time"))?;
         here.cpu = after.saturating_sub(before);
         here.wall = Duration::from_nanos(clock.now().as_nanos());
-        here.verified = self.verified(&here, &task);
+        here.verified = self.verified(&here);
         watch.tell(&Word::Over(Box::new(here.clone())))?;
         let there = watch.until_over(lanes)?;
-        for lane in lanes {
-            lane.end()?;
+        for (index, lane) in lanes.iter_mut().enumerate() {
+            lane.end(watch.peer_posted(index))?;
         }
         watch.part()?;
         Ok((here, there))
@@ -235,12 +241,20 @@ impl RowPlan<'_> {
 
     fn task(&self) -> Task {
         let is_ping = self.setup.goal == Goal::Latency;
+        let bytes = usize::try_from(self.bytes).unwrap_or(usize::MAX);
+        let mut local = self.local;
+        if self.setup.verb == Verb::Read {
+            // Each has a buffer while it is on its way.
+            let fitting = (Local::RECEIVE_BYTES / bytes.max(1)).max(2) as u64;
+            local.tx_depth = local.tx_depth.min(fitting).max(local.post_list);
+        }
         Task {
-            bytes: usize::try_from(self.bytes).unwrap_or(usize::MAX),
+            bytes,
             sends: is_ping || self.leads || self.setup.bidirectional,
-            receives: is_ping || !self.leads || self.setup.bidirectional,
+            receives: is_ping
+                || self.setup.verb == Verb::Send && (!self.leads || self.setup.bidirectional),
             length: self.setup.length,
-            local: self.local,
+            local,
         }
     }
 
@@ -249,12 +263,12 @@ impl RowPlan<'_> {
         Pinging { task, verb, leads: self.leads, warm_up }
     }
 
-    /// Every byte that arrived was compared, or the row would have failed.
-    fn verified(&self, here: &SideFigures, task: &Task) -> u64 {
-        if !self.setup.verify || !task.receives {
+    /// Bytes of this side's operations that were compared where they arrived, or the row fails.
+    fn verified(&self, here: &SideFigures) -> u64 {
+        if !self.setup.verify {
             return 0;
         }
-        let flow = here.received.map_or(0, |flow| flow.messages);
+        let flow = here.sent.map_or(0, |flow| flow.messages);
         let pings = here.latency.map_or(0, |latency| latency.count);
         (flow + pings) * self.bytes
     }
@@ -265,18 +279,24 @@ fn fabric_lanes(
     setup: &Setup,
     at: IpAddr,
 ) -> Result<(Lanes, Ends), BenchError> {
-    let unpaired: Result<Vec<_>, _> = (0..setup.endpoints).map(|_| Unpaired::open(at)).collect();
+    let unpaired: Result<Vec<_>, _> =
+        (0..setup.endpoints).map(|_| Unpaired::open(at, setup)).collect();
     let unpaired = unpaired?;
     let here: Vec<End> = unpaired.iter().map(Unpaired::end).collect();
     control.send(&Opening::Ends(here.clone()))?;
     let there = receive_ends(control, setup.endpoints)?;
     let pattern = Pattern::new(setup.largest());
-    let lanes: Result<Vec<_>, _> = unpaired
-        .into_iter()
-        .zip(&there)
-        .map(|(lane, end)| lane.pair(*end, pattern.clone(), setup.verify))
-        .collect();
-    Ok((Lanes::Fabric(lanes?), Ends { here, there }))
+    let Setup { verb, goal, atomic, verify, .. } = *setup;
+    let both = unpaired.into_iter().zip(&there);
+    let lanes = if verb == Verb::Send {
+        let lanes = both.map(|(lane, end)| lane.pair(*end, pattern.clone(), verify));
+        Lanes::Send(lanes.collect::<Result<_, _>>()?)
+    } else {
+        let operation = Operation { verb, goal, atomic, verify };
+        let lanes = both.map(|(lane, end)| lane.pair_memory(*end, pattern.clone(), operation));
+        Lanes::Remote(lanes.collect::<Result<_, _>>()?)
+    };
+    Ok((lanes, Ends { here, there }))
 }
 
 /// The server listens, the client connects and says from where.
@@ -304,7 +324,7 @@ fn tcp_lanes(
     } else {
         let listener = tcp_lane::listen(at)?;
         let address = listener.local_addr().map_err(LoadError::os("read a TCP address"))?;
-        let end = End { address, number: address.port().into(), first_psn: 0 };
+        let end = End { address, number: address.port().into(), first_psn: 0, key: None };
         control.send(&Opening::Ends(vec![end]))?;
         let there = receive_ends(control, count)?;
         let streams = tcp_lane::accept(&listener, &there)?;

@@ -158,11 +158,18 @@ pub fn addresses(ends: &Ends, verb: Verb) -> String {
 }
 
 fn address(text: &mut String, side: &str, end: &End, verb: Verb) {
-    let End { address, number, first_psn } = end;
+    let End { address, number, first_psn, key } = end;
     write!(text, " {side} address: LID 0000 QPN {number:#06x} PSN {first_psn:#06x}")
         .expect("a string takes everything");
     if verb == Verb::Read {
         text.push_str(" OUT 0000");
+    }
+    if let (Verb::Read | Verb::Write, Some(key)) = (verb, key) {
+        // perftest's keys have 32 bits, and its addresses are virtual ones: here a region begins
+        // at 0.
+        let shown = key & u64::from(u32::MAX);
+        write!(text, " RKey {shown:#08x} VAddr 0000000000000000")
+            .expect("a string takes everything");
     }
     text.push_str("\n GID: ");
     let octets = match address.ip() {

@@ -36,6 +36,17 @@ impl Verb {
     }
 }
 
+/// Which atomic operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AtomicKind {
+    /// Adds to what is there.
+    #[default]
+    FetchAndAdd,
+    /// Replaces what is there if it is what is expected.
+    CompareAndSwap,
+}
+
 /// What is wanted of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -87,6 +98,8 @@ pub enum Length {
 pub struct Setup {
     /// The operation.
     pub verb: Verb,
+    /// Which, if it is an atomic.
+    pub atomic: AtomicKind,
     /// What is wanted of it.
     pub goal: Goal,
     /// What carries it.
@@ -131,9 +144,18 @@ impl Setup {
         (!differences.is_empty()).then(|| differences.join(", "))
     }
 
-    fn options(&self) -> [(&'static str, String); 9] {
+    fn options(&self) -> [(&'static str, String); 10] {
         let Self {
-            sizes, length, endpoints, bidirectional, reversed, warm_up, verify, wire, ..
+            sizes,
+            length,
+            endpoints,
+            bidirectional,
+            reversed,
+            warm_up,
+            verify,
+            wire,
+            atomic,
+            ..
         } = self;
         let sizes = match sizes.as_slice() {
             [first, .., last] => format!("{first} to {last}"),
@@ -148,6 +170,7 @@ impl Setup {
         [
             ("the test", self.name()),
             ("the transport", wire.to_owned()),
+            ("the atomic operation (-A)", format!("{atomic:?}")),
             ("the message size (-s, -a)", sizes),
             ("the length (-n, -D)", length.to_string()),
             ("the number of endpoints (-q)", endpoints.to_string()),
@@ -209,6 +232,7 @@ mod tests {
     fn setup() -> Setup {
         Setup {
             verb: Verb::Send,
+            atomic: AtomicKind::FetchAndAdd,
             goal: Goal::Bandwidth,
             wire: Wire::Fabric,
             sizes: vec![64],

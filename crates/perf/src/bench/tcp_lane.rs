@@ -92,7 +92,7 @@ pub(super) fn accept(listener: &TcpListener, from: &[End]) -> Result<Vec<TcpStre
 /// Where a stream ends on this side.
 pub(super) fn end_of(stream: &TcpStream) -> Result<End, BenchError> {
     let address = stream.local_addr().map_err(LoadError::os("read a TCP address"))?;
-    Ok(End { address, number: address.port().into(), first_psn: 0 })
+    Ok(End { address, number: address.port().into(), first_psn: 0, key: None })
 }
 
 /// The streams of an endpoint.
@@ -309,7 +309,7 @@ impl Lane for TcpLane {
         }
     }
 
-    fn end(&mut self) -> Result<(), BenchError> {
+    fn end(&mut self, _peer_posted: u64) -> Result<(), BenchError> {
         Ok(())
     }
 }

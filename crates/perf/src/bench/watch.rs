@@ -98,6 +98,11 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// Operations that the other side posted on a lane, by what it said.
+    pub(super) fn peer_posted(&self, lane: usize) -> u64 {
+        self.peer_sent().and_then(|sent| sent.get(lane).copied()).unwrap_or(0)
+    }
+
     /// Serves the lanes until the other side has finished too. Returns what it found out.
     pub(super) fn until_over<L: Lane>(
         &mut self,
