@@ -231,6 +231,7 @@ impl Read {
             && !self.no_peak
             && match length {
                 Length::Time { .. } => true,
+                Length::Iterations(_) if self.tcp => true,
                 Length::Iterations(count) => {
                     !sends && verb == Verb::Send || count * endpoints > Local::PEAK_MESSAGES
                 }

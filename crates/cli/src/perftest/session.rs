@@ -192,7 +192,7 @@ impl Test<'_> {
             return Ok(true);
         }
         let cpu = self.cpu(row);
-        if matches!(setup.length, Length::Time { .. }) {
+        let Length::Iterations(iterations) = setup.length else {
             let latency = row.here.latency.context("no round trip fitted in the time")?;
             output::print(&match output {
                 Output::Full => layout::timed_latency(row.bytes, &row.here, cpu),
@@ -206,8 +206,9 @@ impl Test<'_> {
             }));
             self.add_cpu(cpu);
             return Ok(true);
-        }
-        let latencies = LatencyRow::new(row.bytes, setup.verb, &row.here);
+        };
+        // Those before the first that counts are not among the samples.
+        let latencies = LatencyRow::new(row.bytes, iterations, setup.verb, &row.here);
         let latencies = latencies.context("too few round trips; give a larger -n")?;
         if self.options.unsorted {
             output::print(&LatencyRow::list(&latencies.unsorted))?;

@@ -18,8 +18,8 @@ pub(super) fn text(tool: Tool) -> String {
     let mut text = format!(
         "Usage:\n  {name}            start a server and wait for connection\n  \
          {name} <host>     connect to server at <host>\n\n\
-         This is elastane: perftest's options, over a software fabric or TCP. `elastane perf --help`\n\
-         has the same tests with a table for people.\n\nOptions:\n"
+         This is elastane: perftest's options, over a software fabric or TCP.\n\
+         `elastane perf --help` has the same tests with a table for people.\n\nOptions:\n"
     );
     for (title, wanted) in [("", Treatment::Do), ("\nTaken without effect:\n", Treatment::Pass)] {
         text.push_str(title);

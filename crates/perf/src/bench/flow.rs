@@ -15,6 +15,8 @@ use crate::cpu::Idle;
 
 /// A side that sleeps looks at its clock this often.
 const NAP: Duration = Duration::from_millis(1);
+/// One that has several lanes sleeps on each for no longer than this.
+const SHORT_NAP: Duration = Duration::from_micros(100);
 
 /// What this side does in a row.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,7 @@ pub(super) fn run<L: Lane>(
 ) -> Result<SideFigures, BenchError> {
     let mut flow = Flow::new(task, lanes.len(), watch.clock.now());
     let mut idle = Idle::new();
+    let mut turn = 0;
     loop {
         let now = watch.clock.now();
         let mut worked = false;
@@ -76,14 +79,11 @@ pub(super) fn run<L: Lane>(
             idle.worked();
             continue;
         }
-        match &mut *lanes {
-            // A side that sleeps is woken by the first thing that happens; on one of several
-            // lanes it would miss the others.
-            [only] if task.local.waiting == Waiting::Sleep || idle.spin(now) => {
-                flow.take_waiting(only, watch)?;
-            }
-            [_] => {}
-            _ => idle.spin_or_yield(now),
+        if task.local.waiting == Waiting::Sleep || idle.spin(now) {
+            // Sleeping on one of several lanes misses the others: it is short, and in turns.
+            let nap = if lanes.len() > 1 { SHORT_NAP } else { NAP };
+            turn = (turn + 1) % lanes.len();
+            flow.take_waiting(turn, &mut lanes[turn], nap, watch)?;
         }
     }
 }
@@ -108,10 +108,16 @@ impl Flow {
         }
     }
 
-    fn take_waiting<L: Lane>(&mut self, lane: &mut L, watch: &Watch<'_>) -> Result<(), BenchError> {
-        let progress = lane.wait(NAP)?;
-        self.counts[0].completed += progress.completed;
-        self.counts[0].arrived += progress.arrived;
+    fn take_waiting<L: Lane>(
+        &mut self,
+        at: usize,
+        lane: &mut L,
+        nap: Duration,
+        watch: &Watch<'_>,
+    ) -> Result<(), BenchError> {
+        let progress = lane.wait(nap)?;
+        self.counts[at].completed += progress.completed;
+        self.counts[at].arrived += progress.arrived;
         if progress.completed > 0 {
             self.timing.completed(progress.completed, watch.clock.now());
         }

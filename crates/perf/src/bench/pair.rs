@@ -243,6 +243,8 @@ impl RowPlan<'_> {
         let is_ping = self.setup.goal == Goal::Latency;
         let bytes = usize::try_from(self.bytes).unwrap_or(usize::MAX);
         let mut local = self.local;
+        // TCP completes a message when the kernel takes it: a peak would be that of a copy.
+        local.peak &= self.setup.wire == Wire::Fabric;
         if self.setup.verb == Verb::Read {
             // Each has a buffer while it is on its way.
             let fitting = (Local::RECEIVE_BYTES / bytes.max(1)).max(2) as u64;

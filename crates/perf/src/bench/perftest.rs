@@ -310,10 +310,12 @@ pub struct LatencyRow {
 const TAIL: usize = 2;
 
 impl LatencyRow {
-    /// Of what a side measured; `None` with less than five iterations.
-    pub fn new(bytes: u64, verb: Verb, figures: &SideFigures) -> Option<Self> {
+    /// Of what a side measured in so many iterations, between the posts of which there is one
+    /// interval less; `None` with less than five.
+    pub fn new(bytes: u64, iterations: u64, verb: Verb, figures: &SideFigures) -> Option<Self> {
         let parts = if verb.is_answered() { 2.0 } else { 1.0 };
-        let intervals = figures.samples.get(..figures.samples.len().checked_sub(1)?)?;
+        let count = usize::try_from(iterations).ok()?.checked_sub(1)?;
+        let intervals = figures.samples.get(..count)?;
         let unsorted: Vec<f64> =
             intervals.iter().map(|&nanos| as_f64(nanos) / 1e3 / parts).collect();
         let mut sorted = unsorted.clone();
@@ -332,7 +334,7 @@ impl LatencyRow {
         let squares = sorted.iter().map(|micros| (micros - average).powi(2)).sum::<f64>();
         Some(Self {
             bytes,
-            iterations: figures.samples.len() as u64,
+            iterations,
             unsorted,
             max,
             typical,
@@ -387,5 +389,61 @@ fn significant(value: f64) -> String {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bandwidth_rows_are_perftests() {
+        let row = BandwidthRow {
+            bytes: 65_536,
+            iterations: 1000,
+            peak: 11_802.33 * 1_048_576.0,
+            average: 11_798.2 * 1_048_576.0,
+            rate: 188_771.2,
+        };
+        assert_eq!(
+            row.render(BandwidthUnit::MiB, None),
+            " 65536      1000             11802.33            11798.20\t\t     0.188771\n"
+        );
+        let slow = BandwidthRow { bytes: 2, peak: 1e6, average: 1e6, rate: 5e5, ..row };
+        assert_eq!(
+            slow.render(BandwidthUnit::Gbit, Some(12.345)),
+            " 2          1000           0.008000            0.008000            0.500000\
+             \t    12.35\n"
+                .replace("12.35", &format!("{:<3.2}", 12.345))
+        );
+        let both = row.and(slow);
+        assert_eq!((both.iterations, both.bytes), (1000, 65_536));
+        assert!((both.average - row.average - slow.average).abs() < 1.0);
+    }
+
+    #[test]
+    fn latency_row_is_perftests() {
+        let samples: Vec<u64> = (1..=1000).rev().map(|n| n * 2000).collect();
+        let figures = SideFigures { samples, ..SideFigures::default() };
+        let row = LatencyRow::new(2, 1000, Verb::Send, &figures).expect("enough");
+        // 999 intervals of 2 to 1000 us, of which the two longest are left out.
+        assert_eq!((row.min(), row.max), (2.0, 999.0));
+        assert_eq!((row.typical, row.average), (500.0, 500.0));
+        assert_eq!((row.p99, row.p99_9), (990.0, 999.0));
+        assert_eq!(
+            row.render(None),
+            " 2       1000          2.00           999.00       500.00   \t       500.00      \
+             \t287.81 \t\t990.00  \t\t999.00 \n"
+        );
+        let whole = LatencyRow::new(8, 1000, Verb::Read, &figures).expect("enough");
+        assert_eq!(whole.typical, 1000.0);
+        assert_eq!(LatencyRow::new(2, 2, Verb::Send, &figures), None);
+    }
+
+    #[test]
+    fn figures_in_lists_have_six_digits() {
+        for (figure, text) in [(4.7712345, "4.77123"), (12_345.678, "12345.7"), (3.0, "3")] {
+            assert_eq!(significant(figure), text);
+        }
     }
 }

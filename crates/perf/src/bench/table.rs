@@ -100,10 +100,7 @@ fn cells(line: &Line, goal: Goal) -> Vec<String> {
 
 fn footing(document: &Document) -> String {
     let setup = &document.setup;
-    let mut lines = vec![
-        "CPU: user and system time of each side's own process; 100% is one CPU, which a side that \
-         polls always uses.",
-    ];
+    let mut lines = vec!["CPU: user and system time of each side's own process; 100% is one CPU."];
     match (setup.goal, setup.verb.is_answered()) {
         (Goal::Latency, true) => lines.push("Latency is half of a round trip."),
         (Goal::Latency, false) => lines.push("Latency is the whole of an operation."),
