@@ -53,10 +53,15 @@ impl Links {
 
     /// Runs a server and then a client of it, on a port of their own.
     fn measure(&self, line: &str) -> (Finished, Finished) {
+        self.measure_with(line, "")
+    }
+
+    /// The same, with more options for the client.
+    fn measure_with(&self, line: &str, more: &str) -> (Finished, Finished) {
         let port = free_port();
         let server = Running::start(self.command(&format!("{line} -p {port}")));
         eventually("the server listens", BOUND, || is_listening(port));
-        let client = self.run(&format!("{line} -p {port} 127.0.0.1"));
+        let client = self.run(&format!("{line} -p {port} 127.0.0.1 {more}"));
         (client, server.finish())
     }
 }
@@ -174,7 +179,7 @@ fn guides_commands_run_as_written_and_its_awk_finds_the_figures() {
 #[test]
 fn all_sizes_are_rows_and_the_json_document_has_them() {
     let links = Links::install();
-    let (client, _) = links.measure("ib_send_bw -c SRD -a -n 8 --out_json");
+    let (client, _) = links.measure_with("ib_send_bw -c SRD -a -n 8", "--out_json");
     let found = rows(client.success());
     let sizes: Vec<f64> = found.iter().map(|row| row[0]).collect();
     let wanted: Vec<f64> = (1..=23).map(|power| f64::from(1 << power)).collect();

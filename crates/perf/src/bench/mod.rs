@@ -3,7 +3,7 @@
 //!
 //! Both sides are given the same [`Setup`] and meet over one TCP connection, on which they compare
 //! it, exchange where their endpoints are, and tell each other when they are done. What is measured
-//! is a [`Lane`](lane::Lane) for each endpoint: a verb is one implementation of that trait, and the
+//! is a `Lane` for each endpoint: a verb is one implementation of that trait, and the
 //! loops that measure know nothing else of it.
 
 pub mod document;
