@@ -22,6 +22,13 @@ impl FromStr for HostPort {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text, DEFAULT_PORT)
+    }
+}
+
+impl HostPort {
+    /// Reads an address whose port, if it is not written, is `default_port`.
+    pub(crate) fn parse(text: &str, default_port: u16) -> Result<Self, String> {
         let (host, port) = match text.rsplit_once(':') {
             // More colons without brackets are those of an IPv6 address.
             Some((host, _)) if host.contains(':') && !host.ends_with(']') => (text, None),
@@ -36,7 +43,7 @@ impl FromStr for HostPort {
             return Err(format!("`{text}` is no host; write HOST, HOST:PORT or [IPV6]:PORT"));
         }
         let port = match port {
-            None => DEFAULT_PORT,
+            None => default_port,
             Some(port) => port
                 .parse()
                 .map_err(|_| format!("`{port}` is no port; write a number from 0 to 65535"))?,

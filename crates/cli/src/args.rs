@@ -7,7 +7,10 @@ use fabric::FaultSpec;
 use perf::{FabricTuning, Network};
 use sim::{Pattern, Topology};
 
-use crate::{WRONG, address::HostPort, output, output::Destination, quantity};
+use crate::{
+    WRONG, address::HostPort, install_links::InstallLinksArgs, output, output::Destination,
+    perf_command::PerfArgs, quantity,
+};
 
 /// An elastic fabric in software: reliable messages over many paths, over plain UDP.
 #[derive(Debug, Parser)]
@@ -25,6 +28,10 @@ pub(crate) enum Command {
     Compare(Box<CompareArgs>),
     /// Be the other side of `elastane compare HOST`.
     Serve(ServeArgs),
+    /// Measure one operation's bandwidth or latency between two processes.
+    Perf(Box<PerfArgs>),
+    /// Make links by which this program takes the place of perftest's.
+    InstallLinks(InstallLinksArgs),
     /// Run the fabric on a simulated network, repeatably.
     Simulate(Box<SimulateArgs>),
     /// Show what this host offers the fabric, and what to change.
@@ -404,7 +411,10 @@ fn sentence(error: &clap::Error) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let subcommand = std::env::args_os().nth(1).unwrap_or_default();
     let help = match subcommand.to_str() {
-        Some(subcommand @ ("compare" | "serve" | "simulate" | "info" | "top")) => {
+        Some(
+            subcommand @ ("compare" | "serve" | "simulate" | "info" | "top" | "perf"
+            | "install-links"),
+        ) => {
             format!("elastane {subcommand} --help")
         }
         _ => "elastane --help".to_owned(),

@@ -5,8 +5,11 @@ mod address;
 mod args;
 mod compare;
 mod info;
+mod install_links;
 mod interrupt;
 mod output;
+mod perf_command;
+mod perftest;
 mod progress;
 mod quantity;
 mod serve;
@@ -33,6 +36,9 @@ enum Verdict {
 const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
+    if let Some(tool) = perftest::Tool::invoked() {
+        return perftest::run(tool);
+    }
     let cli = match args::parse() {
         Ok(cli) => cli,
         Err(status) => return status,
@@ -59,6 +65,8 @@ fn run(cli: Cli, interrupts: &Interrupts) -> Result<Verdict> {
     match cli.command {
         Command::Compare(args) => compare::run(&args, interrupts),
         Command::Serve(args) => serve::run(&args),
+        Command::Perf(args) => perf_command::run(&args),
+        Command::InstallLinks(args) => install_links::run(&args),
         Command::Simulate(args) => simulate::run(&args, interrupts),
         Command::Info(args) => info::run(&args),
         Command::Top(args) => top::run(&args, interrupts),

@@ -11,7 +11,7 @@ pub use udp::UdpRaw;
 use std::io;
 
 /// Whether an error only says that a bounded wait passed.
-fn is_timeout(error: &io::Error) -> bool {
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted

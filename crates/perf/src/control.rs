@@ -15,24 +15,35 @@ use crate::{
     machine::Machine,
 };
 
+/// What is spoken on a control connection, and in which version. Any change of a message or a test
+/// increments the version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    /// Its name.
+    pub name: &'static str,
+    /// Its version.
+    pub version: u32,
+}
+
+impl Protocol {
+    /// Of [`Session`](crate::Session) and [`Server`](crate::Server).
+    pub const COMPARE: Self = Self { name: "elastane-compare", version: 1 };
+    /// Of [`Pair`](crate::bench::Pair).
+    pub const BENCH: Self = Self { name: "elastane-perf", version: 1 };
+}
+
 /// What both sides say first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// Always [`Hello::PROTOCOL`].
+    /// The name of the protocol.
     pub protocol: String,
     /// Sides of different versions do not measure together: they would not run the same tests.
     pub version: u32,
 }
 
-impl Hello {
-    /// The name of this protocol.
-    pub const PROTOCOL: &str = "elastane-compare";
-    /// Its version. Any change of a message or a test increments it.
-    pub const VERSION: u32 = 1;
-
-    /// This side's.
-    pub fn ours() -> Self {
-        Self { protocol: Self::PROTOCOL.to_owned(), version: Self::VERSION }
+impl From<Protocol> for Hello {
+    fn from(Protocol { name, version }: Protocol) -> Self {
+        Self { protocol: name.to_owned(), version }
     }
 }
 
@@ -114,22 +125,26 @@ pub enum ControlError {
         waited: Duration,
     },
     /// Not this protocol.
-    #[error("{peer} does not speak {}; is the other side elastane?", Hello::PROTOCOL)]
+    #[error("{peer} does not speak {protocol}; is the other side elastane?")]
     Foreign {
         /// The other side.
         peer: SocketAddr,
+        /// What was to be spoken.
+        protocol: &'static str,
     },
     /// This protocol, in another version.
     #[error(
         "{peer} speaks version {theirs} of {}, this side {}: run the same elastane on both",
-        Hello::PROTOCOL,
-        Hello::VERSION
+        ours.name,
+        ours.version
     )]
     Version {
         /// The other side.
         peer: SocketAddr,
         /// Its version.
         theirs: u32,
+        /// What this side speaks.
+        ours: Protocol,
     },
     /// A message that makes no sense here.
     #[error("{peer} sent what was not expected here: {what}")]
@@ -146,6 +161,7 @@ pub enum ControlError {
 pub struct Control {
     stream: TcpStream,
     peer: SocketAddr,
+    protocol: Protocol,
 }
 
 impl Control {
@@ -157,7 +173,7 @@ impl Control {
     const PROBE_EVERY: Duration = Duration::from_secs(5);
 
     /// Takes over a connection and exchanges greetings and machines.
-    pub fn open(stream: TcpStream) -> Result<(Self, Machine), ControlError> {
+    pub fn open(stream: TcpStream, protocol: Protocol) -> Result<(Self, Machine), ControlError> {
         let peer = stream.peer_addr().map_err(|error| ControlError::Os {
             peer: SocketAddr::from(([0, 0, 0, 0], 0)),
             error,
@@ -168,20 +184,20 @@ impl Control {
             .set_tcp_keepalive(&probes.with_retries(2))
             .and_then(|()| stream.set_nodelay(true))
             .map_err(|error| ControlError::Os { peer, error })?;
-        let mut control = Self { stream, peer };
-        control.send(&Hello::ours())?;
+        let mut control = Self { stream, peer, protocol };
+        control.send(&Hello::from(protocol))?;
         let theirs: Hello = control.receive(Some(Self::ANSWER_WITHIN)).map_err(|error| {
             // Whatever else it said, it was no greeting.
             match error {
-                ControlError::Unexpected { peer, .. } => ControlError::Foreign { peer },
+                ControlError::Unexpected { .. } => control.foreign(),
                 other => other,
             }
         })?;
-        if theirs.protocol != Hello::PROTOCOL {
-            return Err(ControlError::Foreign { peer });
+        if theirs.protocol != protocol.name {
+            return Err(control.foreign());
         }
-        if theirs.version != Hello::VERSION {
-            return Err(ControlError::Version { peer, theirs: theirs.version });
+        if theirs.version != protocol.version {
+            return Err(ControlError::Version { peer, theirs: theirs.version, ours: protocol });
         }
         control.send(&Machine::through(&control.stream))?;
         let machine = control.receive(Some(Self::ANSWER_WITHIN))?;
@@ -217,7 +233,7 @@ impl Control {
         self.stream.read_exact(&mut length).map_err(|error| self.failed(error, within))?;
         let length = u32::from_le_bytes(length);
         if length > Self::LONGEST_FRAME {
-            return Err(ControlError::Foreign { peer: self.peer });
+            return Err(self.foreign());
         }
         let mut body = vec![0; usize::try_from(length).expect("checked above")];
         self.stream.read_exact(&mut body).map_err(|error| self.failed(error, within))?;
@@ -227,6 +243,10 @@ impl Control {
     /// The error for a message that does not belong here.
     pub fn unexpected(&self, what: impl std::fmt::Display) -> ControlError {
         ControlError::Unexpected { peer: self.peer, what: what.to_string() }
+    }
+
+    fn foreign(&self) -> ControlError {
+        ControlError::Foreign { peer: self.peer, protocol: self.protocol.name }
     }
 
     fn failed(&self, error: io::Error, waited: Option<Duration>) -> ControlError {

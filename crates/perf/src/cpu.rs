@@ -9,6 +9,8 @@ use nix::{
     unistd::Pid,
 };
 
+use wire::Time;
+
 use crate::machine::online_cpus;
 
 /// User and system time this process used so far. Each side is a process of its own, so this is
@@ -70,6 +72,52 @@ impl Pause {
             Self::Spin => std::hint::spin_loop(),
             Self::Yield => sched_yield().expect("sched_yield does not fail on Linux"),
         }
+    }
+}
+
+/// How a loop passes the time while nothing is there: it spins, and when that has lasted it lets
+/// others have the CPU, for the one that is waited for may be among them.
+#[derive(Debug)]
+pub struct Idle {
+    pause: Pause,
+    since: Option<Time>,
+}
+
+impl Idle {
+    /// Longer than any round trip on a network that does not fail.
+    const SPIN: Duration = Duration::from_micros(50);
+
+    /// Something is there.
+    pub fn new() -> Self {
+        Self { pause: Pause::for_this_machine(), since: None }
+    }
+
+    /// Something was there again.
+    pub fn worked(&mut self) {
+        self.since = None;
+    }
+
+    /// Spins, unless that has lasted. Then it returns true, and the caller is to wait otherwise.
+    pub fn spin(&mut self, now: Time) -> bool {
+        let since = *self.since.get_or_insert(now);
+        if now.since(since) < Self::SPIN {
+            self.pause.pause();
+            return false;
+        }
+        true
+    }
+
+    /// Spins, and lets others have the CPU when that has lasted.
+    pub fn spin_or_yield(&mut self, now: Time) {
+        if self.spin(now) {
+            Pause::Yield.pause();
+        }
+    }
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

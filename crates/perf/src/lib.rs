@@ -7,9 +7,12 @@
 //! by the same meter on the same wire. A [`Plan`] says which tests run; [`run_section`] runs those
 //! of one network; [`Report`] holds what came out, and the table, the JSON document and the HTML
 //! page are all made from it.
+//!
+//! [`bench`] is one test at a time, with the options and the figures of perftest.
 #![forbid(unsafe_code)]
 
 pub mod baseline;
+pub mod bench;
 pub mod checks;
 pub mod clock;
 pub mod control;

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     baseline::{Tcp, TcpTuning},
     clock::Clock,
-    control::{Control, ControlError, Reply, Request, SideOutcome},
+    control::{Control, ControlError, Protocol, Reply, Request, SideOutcome},
     cpu,
     fabric_load::FabricTuning,
     load::{Contender, Half, Link, LoadError, Offer, Prepared, Test},
@@ -62,13 +62,7 @@ pub struct Served {
 impl Server {
     /// Starts to listen.
     pub fn listen(address: SocketAddr) -> Result<Self, ServeError> {
-        let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => ServeError::PortInUse(address),
-            io::ErrorKind::AddrNotAvailable => ServeError::NotOurs(address),
-            io::ErrorKind::PermissionDenied => ServeError::Privileged(address),
-            _ => ServeError::Os { address, error },
-        })?;
-        Ok(Self { listener, fabric: FabricTuning::default() })
+        Ok(Self { listener: listen(address)?, fabric: FabricTuning::default() })
     }
 
     /// Puts this between the fabric and the wire on this side.
@@ -89,7 +83,7 @@ impl Server {
             address: self.address().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))),
             error,
         })?;
-        let (mut control, machine) = Control::open(stream)?;
+        let (mut control, machine) = Control::open(stream, Protocol::COMPARE)?;
         let link = link(&control)?;
         let mut tests = 0;
         loop {
@@ -116,6 +110,16 @@ impl Server {
             other => other,
         }
     }
+}
+
+/// A socket that listens at `address`.
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => ServeError::PortInUse(address),
+        io::ErrorKind::AddrNotAvailable => ServeError::NotOurs(address),
+        io::ErrorKind::PermissionDenied => ServeError::Privileged(address),
+        _ => ServeError::Os { address, error },
+    })
 }
 
 /// The wire between the two ends of a control connection.

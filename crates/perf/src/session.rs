@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     baseline::{Tcp, TcpTuning},
-    control::{Control, ControlError, Reply, Request, SideOutcome},
+    control::{Control, ControlError, Protocol, Reply, Request, SideOutcome},
     load::{Contender, Link, LoadError, Test},
     machine::Machine,
     server::{link, run_half},
@@ -68,13 +68,8 @@ pub enum MeasureError {
 impl Session {
     /// Connects to a server.
     pub fn connect(address: SocketAddr) -> Result<Self, SessionError> {
-        const PATIENCE: Duration = Duration::from_secs(5);
-        let stream =
-            TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| match error.kind() {
-                io::ErrorKind::ConnectionRefused => SessionError::Refused(address),
-                _ => SessionError::Unreachable { address, error },
-            })?;
-        let (control, server) = Control::open(stream)?;
+        let stream = reach(address)?;
+        let (control, server) = Control::open(stream, Protocol::COMPARE)?;
         let machine = Machine::through(control.stream());
         let link = link(&control)?;
         Ok(Self { control, link, machine, server })
@@ -147,3 +142,12 @@ impl Session {
 
 /// How long the other side may take to make its half, and to answer once it is done.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A connection to whoever listens at `address`.
+pub(crate) fn reach(address: SocketAddr) -> Result<TcpStream, SessionError> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => SessionError::Refused(address),
+        _ => SessionError::Unreachable { address, error },
+    })
+}

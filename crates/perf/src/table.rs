@@ -219,7 +219,7 @@ pub(crate) fn figure(metric: Metric, value: f64) -> String {
 /// A rule under the headings, and otherwise space.
 const RULED: TableStyle = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
 
-fn table(style: Style, headings: &[&str]) -> Table {
+pub(crate) fn table(style: Style, headings: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(RULED)

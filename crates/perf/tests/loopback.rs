@@ -11,7 +11,7 @@ use std::{
 use elastane_perf::{
     ServeError, Server, Session, SessionError,
     baseline::{TcpTuning, Wait, iperf3_version},
-    control::{Control, ControlError, Hello, Request},
+    control::{Control, ControlError, Hello, Protocol, Request},
     load::{Contender, Shape, Test},
     session::{MeasureError, Measured},
 };
@@ -239,7 +239,8 @@ fn other_version_is_named() {
     let address = newer.local_addr().expect("bound");
     let greeting = thread::spawn(move || {
         let (mut stream, _) = newer.accept().expect("a client comes");
-        let hello = Hello { version: Hello::VERSION + 1, ..Hello::ours() };
+        let hello =
+            Hello { version: Protocol::COMPARE.version + 1, ..Hello::from(Protocol::COMPARE) };
         let body = serde_json::to_vec(&hello).expect("plain data");
         let length = u32::try_from(body.len()).expect("short");
         stream.write_all(&[&length.to_le_bytes()[..], &body].concat()).expect("it listens");
@@ -256,7 +257,7 @@ fn client_that_vanishes_in_mid_test_ends_the_server_with_an_error() {
     let address = server.address().expect("bound");
     let serving = thread::spawn(move || server.serve_one());
     let stream = TcpStream::connect(address).expect("the server listens");
-    let (mut control, _) = Control::open(stream).expect("same version");
+    let (mut control, _) = Control::open(stream, Protocol::COMPARE).expect("same version");
     let prepare = Request::Prepare {
         contender: tcp(1, Wait::Block),
         test: Test::new(Shape::OneWay, 64, SHORT),
@@ -274,7 +275,7 @@ fn server_that_vanishes_ends_the_session_with_an_error() {
     let address = listener.local_addr().expect("bound");
     let serving = thread::spawn(move || {
         let (stream, _) = listener.accept().expect("a client comes");
-        let (mut control, _) = Control::open(stream).expect("same version");
+        let (mut control, _) = Control::open(stream, Protocol::COMPARE).expect("same version");
         control.receive::<Request>(None).expect("the client asks for a test");
     });
     let mut session = Session::connect(address).expect("it listens");

@@ -7,6 +7,8 @@ mod arguments;
 mod compare;
 mod ending;
 mod info;
+mod perf_command;
+mod perftest;
 mod real_hosts;
 mod running;
 mod simulate;

@@ -162,6 +162,25 @@ pub(crate) fn is_inhabited(network: &str) -> bool {
     processes().into_iter().any(|id| network_of(Pid::from_raw(id)).as_deref() == Some(network))
 }
 
+/// CPU time a process used, in clock ticks (usually of 10 ms).
+pub(crate) fn cpu_ticks(id: Pid) -> u64 {
+    let field = |at| stat_field(id.as_raw(), at).and_then(|text| text.parse::<u64>().ok());
+    field(11).unwrap_or(0) + field(12).unwrap_or(0)
+}
+
+/// Whether a TCP port is listened on, asked without connecting to it.
+pub(crate) fn is_listening(port: u16) -> bool {
+    const LISTEN: &str = "0A";
+    let wanted = format!(":{port:04X}");
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|path| {
+        let sockets = fs::read_to_string(path).unwrap_or_default();
+        sockets.lines().any(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields.len() > 3 && fields[1].ends_with(&wanted) && fields[3] == LISTEN
+        })
+    })
+}
+
 fn processes() -> Vec<i32> {
     let entries = fs::read_dir("/proc").expect("/proc is there");
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()

@@ -1,0 +1,134 @@
+//! One endpoint of one side: what the measuring loops post to and take from.
+
+use std::time::Duration;
+
+use fabric::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::BenchError;
+
+/// What happened on a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Operations of this side that are complete.
+    pub completed: u64,
+    /// Messages of the other side that arrived.
+    pub arrived: u64,
+}
+
+/// What a row asks of a lane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    /// Bytes of a message.
+    pub bytes: usize,
+    /// Messages that will arrive; `None` if that is not known.
+    pub arrivals: Option<u64>,
+    /// Operations of this side; `None` if that is not known.
+    pub posts: Option<u64>,
+    /// Receives to keep posted.
+    pub depth: usize,
+}
+
+/// A verb on one endpoint. Loops are made for each implementation: nothing is looked up while they
+/// run.
+pub(super) trait Lane {
+    /// Prepares for a row; nothing has been posted yet on either side.
+    fn begin(&mut self, share: Share) -> Result<(), BenchError>;
+
+    /// Begins `count` operations, together if the transport can.
+    fn post(&mut self, count: u64) -> Result<(), BenchError>;
+
+    /// Looks once.
+    fn poll(&mut self) -> Result<Progress, BenchError>;
+
+    /// Looks, and waits in the kernel if nothing is there.
+    fn wait(&mut self, at_most: Duration) -> Result<Progress, BenchError>;
+
+    /// Ends a row: both sides have all they wait for. The other side posted so many operations.
+    fn end(&mut self, peer_posted: u64) -> Result<(), BenchError>;
+}
+
+/// Where a lane is, as the other side needs to know it and as perftest shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Its address.
+    pub address: std::net::SocketAddr,
+    /// A number that the host has given it: the port.
+    pub number: u32,
+    /// A number it drew by lot.
+    pub first_psn: u32,
+    /// The key of its memory, where the other side works on it.
+    pub key: Option<u64>,
+}
+
+/// The bytes of every message: a message is a piece of these, the next message another, so that
+/// one that is lost, doubled or out of order shows.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern {
+    bytes: Bytes,
+}
+
+impl Pattern {
+    const STEP: usize = 64;
+    const PIECES: u64 = 64;
+
+    /// For messages of up to `largest` bytes.
+    pub(super) fn new(largest: usize) -> Self {
+        let length = largest + Self::STEP * usize::try_from(Self::PIECES).unwrap_or(0);
+        // Xorshift (Marsaglia 2003): any bytes that do not repeat within the pattern would do.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let words = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        });
+        let bytes: Vec<u8> = words.flatten().take(length).collect();
+        Self { bytes: bytes.into() }
+    }
+
+    /// The message with this number, of so many bytes.
+    pub(super) fn message(&self, number: u64, bytes: usize) -> Bytes {
+        let at = Self::offset(number);
+        self.bytes.slice(at..at + bytes)
+    }
+
+    /// Fails if `found`, from `offset` of the message, is not what was sent.
+    pub(super) fn check(
+        &self,
+        number: u64,
+        bytes: usize,
+        offset: usize,
+        found: &[u8],
+    ) -> Result<(), BenchError> {
+        let at = Self::offset(number) + offset;
+        let expected = &self.bytes[at..at + found.len()];
+        if expected == found {
+            return Ok(());
+        }
+        let differs = expected.iter().zip(found).position(|(a, b)| a != b).unwrap_or(0);
+        Err(BenchError::Corrupt { message: number, bytes, at: offset + differs })
+    }
+
+    fn offset(number: u64) -> usize {
+        usize::try_from(number % Self::PIECES).unwrap_or(0) * Self::STEP
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_doubled_and_swapped_messages_are_found() {
+        let pattern = Pattern::new(100);
+        let first = pattern.message(0, 100).to_vec();
+        pattern.check(0, 100, 0, &first).expect("as sent");
+        pattern.check(0, 100, 40, &first[40..]).expect("a part of it");
+        assert!(pattern.check(1, 100, 0, &first).is_err(), "the first in place of the second");
+        let mut changed = first;
+        changed[77] ^= 1;
+        let error = pattern.check(0, 100, 0, &changed).expect_err("a bit is wrong");
+        assert!(matches!(error, BenchError::Corrupt { message: 0, bytes: 100, at: 77 }));
+    }
+}

@@ -1,0 +1,268 @@
+//! What is measured, and how: what both sides must agree on, and what each decides for itself.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// A message, matched with a receive.
+    Send,
+    /// Bytes put into the other side's memory.
+    Write,
+    /// Bytes taken from the other side's memory.
+    Read,
+    /// Eight bytes of the other side's memory changed in one step.
+    Atomic,
+}
+
+impl Verb {
+    /// Whether the other side's program takes part in each operation's round trip: then latency is
+    /// half of a ping-pong; of a read or an atomic it is the whole operation.
+    pub const fn is_answered(self) -> bool {
+        matches!(self, Self::Send | Self::Write)
+    }
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Write => "write",
+            Self::Read => "read",
+            Self::Atomic => "atomic",
+        }
+    }
+}
+
+/// Which atomic operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AtomicKind {
+    /// Adds to what is there.
+    #[default]
+    FetchAndAdd,
+    /// Replaces what is there if it is what is expected.
+    CompareAndSwap,
+}
+
+/// What is wanted of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Goal {
+    /// Many operations at a time: bytes and messages per second.
+    Bandwidth,
+    /// One at a time: how long each takes.
+    Latency,
+}
+
+impl Goal {
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bandwidth => "bw",
+            Self::Latency => "lat",
+        }
+    }
+}
+
+/// What carries the operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wire {
+    /// The fabric of this project.
+    Fabric,
+    /// The kernel's TCP: one write for each message (or list of messages), `TCP_NODELAY` on, the
+    /// system's congestion control and buffers.
+    Tcp,
+}
+
+/// When a test is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Length {
+    /// After so many operations on each endpoint.
+    Iterations(u64),
+    /// After this time.
+    Time {
+        /// From the start to the end.
+        whole: Duration,
+        /// What is left out of the measurement at the start, and again at the end.
+        margin: Duration,
+    },
+}
+
+/// What both sides must be given alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// The operation.
+    pub verb: Verb,
+    /// Which, if it is an atomic.
+    pub atomic: AtomicKind,
+    /// What is wanted of it.
+    pub goal: Goal,
+    /// What carries it.
+    pub wire: Wire,
+    /// Sizes in bytes, one row each.
+    pub sizes: Vec<u64>,
+    /// When each row is over.
+    pub length: Length,
+    /// Endpoints of each side; endpoint N talks to the other side's endpoint N.
+    pub endpoints: usize,
+    /// Both sides send.
+    pub bidirectional: bool,
+    /// The server sends to the client instead of the other way.
+    pub reversed: bool,
+    /// Operations before the first that is measured; latency only.
+    pub warm_up: u64,
+    /// Whether every byte that arrives is compared with what was sent.
+    pub verify: bool,
+}
+
+impl Setup {
+    /// `send-bw` and the like.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.verb.name(), self.goal.name())
+    }
+
+    /// The largest size in bytes.
+    pub fn largest(&self) -> usize {
+        let largest = self.sizes.iter().copied().max().unwrap_or(0);
+        usize::try_from(largest).unwrap_or(usize::MAX)
+    }
+
+    /// Names what `theirs` has otherwise, with both values; `None` if they are alike.
+    pub fn difference(&self, theirs: &Self) -> Option<String> {
+        let differences: Vec<_> = self
+            .options()
+            .into_iter()
+            .zip(theirs.options())
+            .filter(|((_, ours), (_, theirs))| ours != theirs)
+            .map(|((name, ours), (_, theirs))| format!("{name} ({ours} here, {theirs} there)"))
+            .collect();
+        (!differences.is_empty()).then(|| differences.join(", "))
+    }
+
+    fn options(&self) -> [(&'static str, String); 10] {
+        let Self {
+            sizes,
+            length,
+            endpoints,
+            bidirectional,
+            reversed,
+            warm_up,
+            verify,
+            wire,
+            atomic,
+            ..
+        } = self;
+        let sizes = match sizes.as_slice() {
+            [first, .., last] => format!("{first} to {last}"),
+            [only] => only.to_string(),
+            [] => "none".to_owned(),
+        };
+        let yes = |set: &bool| if *set { "yes" } else { "no" }.to_owned();
+        let wire = match wire {
+            Wire::Fabric => "fabric",
+            Wire::Tcp => "TCP",
+        };
+        [
+            ("the test", self.name()),
+            ("the transport", wire.to_owned()),
+            ("the atomic operation (-A)", format!("{atomic:?}")),
+            ("the message size (-s, -a)", sizes),
+            ("the length (-n, -D)", length.to_string()),
+            ("the number of endpoints (-q)", endpoints.to_string()),
+            ("the direction (-b)", yes(bidirectional)),
+            ("--reversed", yes(reversed)),
+            ("the warm-up", warm_up.to_string()),
+            ("data verification", yes(verify)),
+        ]
+    }
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Iterations(count) => write!(f, "{count} iterations"),
+            Self::Time { whole, margin } => {
+                write!(f, "{} s with a margin of {} s", whole.as_secs(), margin.as_secs_f64())
+            }
+        }
+    }
+}
+
+/// How a side waits when nothing is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// By asking again and again.
+    Spin,
+    /// In the kernel, after a short spin.
+    Sleep,
+}
+
+/// What each side decides for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Operations on their way at any time, on each endpoint.
+    pub tx_depth: u64,
+    /// Receives posted at any time, on each endpoint; fewer where they would take more than
+    /// [`Local::RECEIVE_BYTES`].
+    pub rx_depth: u64,
+    /// Operations posted together.
+    pub post_list: u64,
+    /// How to wait.
+    pub waiting: Waiting,
+    /// Whether to look for the best bandwidth of any stretch of a row.
+    pub peak: bool,
+}
+
+impl Local {
+    /// Buffers posted on one endpoint have at most this many bytes together, but there are two.
+    pub const RECEIVE_BYTES: usize = 64 << 20;
+    /// Rows with more messages have no peak: finding it takes time with the square of them.
+    pub const PEAK_MESSAGES: u64 = 20_000;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup() -> Setup {
+        Setup {
+            verb: Verb::Send,
+            atomic: AtomicKind::FetchAndAdd,
+            goal: Goal::Bandwidth,
+            wire: Wire::Fabric,
+            sizes: vec![64],
+            length: Length::Iterations(1000),
+            endpoints: 1,
+            bidirectional: false,
+            reversed: false,
+            warm_up: 0,
+            verify: false,
+        }
+    }
+
+    #[test]
+    fn each_difference_is_named_with_both_values() {
+        assert_eq!(setup().difference(&setup()), None);
+        let time = Length::Time { whole: Duration::from_secs(5), margin: Duration::from_secs(1) };
+        for (theirs, names) in [
+            (Setup { sizes: vec![2, 4], ..setup() }, "-s, -a) (64 here, 2 to 4 there)"),
+            (Setup { length: time, ..setup() }, "1000 iterations here, 5 s with a margin of 1 s"),
+            (Setup { endpoints: 4, ..setup() }, "(-q) (1 here, 4 there)"),
+            (Setup { bidirectional: true, ..setup() }, "(-b) (no here, yes there)"),
+            (Setup { wire: Wire::Tcp, ..setup() }, "fabric here, TCP there"),
+            (Setup { verb: Verb::Read, ..setup() }, "send-bw here, read-bw there"),
+            (Setup { goal: Goal::Latency, ..setup() }, "send-bw here, send-lat there"),
+            (Setup { verify: true, ..setup() }, "verification (no here, yes there)"),
+            (Setup { reversed: true, ..setup() }, "--reversed (no here, yes there)"),
+            (Setup { warm_up: 7, ..setup() }, "warm-up (0 here, 7 there)"),
+        ] {
+            let difference = setup().difference(&theirs).expect("they differ");
+            assert!(difference.contains(names), "{difference}");
+        }
+    }
+}
