@@ -72,6 +72,10 @@ impl Layer for Rdm {
     }
 }
 
+/// How long a waiting call keeps the processor while nothing comes from peers of this host: some
+/// round trips through shared memory between two processors.
+const YIELD_AFTER: Duration = Duration::from_micros(3);
+
 /// A reliable, connectionless endpoint (`FI_EP_RDM`): tagged and untagged messages of any size,
 /// matched in the order each sender sent them.
 ///
@@ -282,6 +286,10 @@ impl<D: PacketIo> RdmEndpoint<D> {
             let waited = now.since(began);
             if timeout.is_some_and(|timeout| waited >= timeout) {
                 return Ok(None);
+            }
+            // The neighbour that is waited for may need this very processor.
+            if now.since(busy_at) >= YIELD_AFTER && self.engine.locals.has_links() {
+                std::thread::yield_now();
             }
             if now.since(busy_at) >= self.spin {
                 self.engine.sleep(timeout.map(|timeout| timeout - waited))?;
