@@ -10,7 +10,7 @@ use std::{
 use elastane_fabric::{
     Access, Atomic, AtomicRequest, Buffer, Bytes, Clock, Completion, Datatype, Event,
     OperationError, Operator, Options, RKey, RdmEndpoint, RefusalCause, Region, RemotePlace,
-    WriteRequest,
+    SharedMemory, WriteRequest,
 };
 
 /// No test waits longer for one thing; each takes milliseconds unless something is broken.
@@ -18,8 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const ADD: Atomic = Atomic { operator: Operator::Sum, datatype: Datatype::U64 };
 
 fn open() -> RdmEndpoint {
+    open_with(SharedMemory::Automatic)
+}
+
+fn open_with(shared_memory: SharedMemory) -> RdmEndpoint {
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    RdmEndpoint::open(&Options::listen(here)).expect("the loopback device is there")
+    let options = Options { shared_memory, ..Options::listen(here) };
+    RdmEndpoint::open(&options).expect("the loopback device is there")
 }
 
 /// The next completion of `at`, while `other` makes progress as well.
@@ -53,7 +58,17 @@ fn count(place: RemotePlace) -> AtomicRequest {
 
 #[test]
 fn what_is_written_is_in_the_region_and_is_read_back() {
-    let (mut near, mut far) = (open(), open());
+    write_and_read(SharedMemory::Automatic);
+    let near = write_and_read(SharedMemory::Never);
+    // Most of a long read is received where it belongs, without a copy.
+    assert!(near.message_counters().landing_hits > 0, "{:?}", near.message_counters());
+    // What lands must be taken: with a checksum over the payload it would be dropped as damaged.
+    assert_eq!(near.transport().counters().rx_malformed, 0);
+}
+
+/// Writes and reads messages of many lengths. Returns the side that did.
+fn write_and_read(shared_memory: SharedMemory) -> RdmEndpoint {
+    let (mut near, mut far) = (open_with(shared_memory), open_with(shared_memory));
     let peer = near.peer(far.address()).expect("there is room");
     let memory = Region::zeroed(5 << 20);
     let key = far.register(memory.clone(), Access::READ | Access::WRITE);
@@ -71,10 +86,7 @@ fn what_is_written_is_in_the_region_and_is_read_back() {
         let Event::Read { buffer } = read.event else { panic!("a read") };
         assert!(buffer.as_slice() == data);
     }
-    // Most of a long read is received where it belongs, without a copy.
-    assert!(near.message_counters().landing_hits > 0, "{:?}", near.message_counters());
-    // What lands must be taken: with a checksum over the payload it would be dropped as damaged.
-    assert_eq!(near.transport().counters().rx_malformed, 0);
+    near
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! of one network; [`Report`] holds what came out, and the table, the JSON document and the HTML
 //! page are all made from it.
 //!
-//! [`bench`] is one test at a time, with the options and the figures of perftest.
+//! [`mod@bench`] is one test at a time, with the options and the figures of perftest.
 #![forbid(unsafe_code)]
 
 pub mod baseline;
