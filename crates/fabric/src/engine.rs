@@ -246,12 +246,9 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     /// Wakes peers of this host that sleep on their device, by the smallest datagram there is.
     fn wake_peers(&mut self, now: Time) {
         while let Some(peer) = self.locals.take_to_wake() {
-            let header = self.unreliable_header(now, peer);
+            // Not in the engine's own train, which may be waiting to leave.
             let mut train = Train::default();
-            train.destination = self.transport.peer_address(peer);
-            header.emit(train.heads());
-            Header::seal(train.heads());
-            train.close(bytes::Bytes::new());
+            self.write_unreliable(now, peer, bytes::Bytes::new(), &mut train);
             // If the peer's socket is full, it does not sleep. If this one's is, the peer looks by
             // itself before long.
             let (Ok(()) | Err(_)) = self.device.send(&train);
@@ -298,7 +295,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     }
 
     /// Whether this is the process that opened the endpoint, not a child it forked.
-    pub(crate) fn is_owner(&self) -> bool {
+    fn is_owner(&self) -> bool {
         self.owner == std::process::id()
     }
 
@@ -530,25 +527,24 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         if wire::HEADER_LEN + payload.len() > limit {
             return Err(SendError::TooLarge(limit - wire::HEADER_LEN));
         }
-        let destination = self.transport.peer_address(peer);
-        let header = self.unreliable_header(now, peer);
-        self.train.clear();
-        self.train.destination = destination;
-        self.train.entropy = wire::Entropy(0);
-        header.emit(self.train.heads());
-        Header::seal(self.train.heads());
-        self.train.close(payload);
-        self.device.send(&self.train)
+        let mut train = std::mem::take(&mut self.train);
+        self.write_unreliable(now, peer, payload, &mut train);
+        let sent = self.device.send(&train);
+        self.train = train;
+        sent
     }
 
-    fn unreliable_header(&self, now: Time, peer: PeerId) -> Header {
-        let destination = self.transport.peer_address(peer);
-        Header {
+    /// Makes `train` one unreliable datagram to `peer`.
+    fn write_unreliable(&self, now: Time, peer: PeerId, payload: bytes::Bytes, train: &mut Train) {
+        train.clear();
+        train.destination = self.transport.peer_address(peer);
+        train.entropy = wire::Entropy(0);
+        let header = Header {
             kind: Kind::Unreliable,
             ack_requested: false,
             hollow: false,
             port: self.device.local_address().port(),
-            source: self.transport.connid_towards(destination).raw(),
+            source: self.transport.connid_towards(train.destination).raw(),
             destination: 0,
             psn: 0,
             path_seq: 0,
@@ -556,6 +552,9 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             entropy: wire::Entropy(0),
             ack_len: 0,
             covered: 0,
-        }
+        };
+        header.emit(train.heads());
+        Header::seal(train.heads());
+        train.close(payload);
     }
 }

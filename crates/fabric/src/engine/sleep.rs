@@ -39,11 +39,11 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
 
     /// The descriptor that [`Self::may_sleep`] is about.
     pub(crate) fn wait_object(&mut self) -> Result<&WaitObject, Error> {
-        if self.wait_object.is_none() {
-            let made = WaitObject::new(self.device.descriptor());
-            self.wait_object = Some(made.map_err(Error::Device)?);
-        }
-        self.wait_object.as_ref().ok_or(Error::Device(std::io::ErrorKind::NotFound.into()))
+        let made = match self.wait_object.take() {
+            Some(made) => made,
+            None => WaitObject::new(self.device.descriptor())?,
+        };
+        Ok(self.wait_object.insert(made))
     }
 
     /// Does all that can be done now; then, unless the application has something to take, sets
@@ -55,7 +55,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
                 continue;
             }
             // What a wrapped device holds back is let go, and what it has fetched is seen.
-            self.device.wait(Some(Duration::ZERO)).map_err(Error::Device)?;
+            self.device.wait(Some(Duration::ZERO))?;
             // With links to peers of this host the look could be put off otherwise.
             self.looked_at = Time::ZERO;
             if self.progress()? {
@@ -74,7 +74,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
 
     fn wake_at(&mut self, now: Time, due: Time) -> Result<(), Error> {
         let delay = (due != Time::NEVER).then(|| due.since(now));
-        self.wait_object()?.set_delay(delay).map_err(Error::Device)?;
+        self.wait_object()?.set_delay(delay)?;
         self.wakes_at = Some(due);
         Ok(())
     }
