@@ -36,9 +36,6 @@ impl Endpoint {
             }
             peer.silent_since = Some(now);
         }
-        if peer.has_work(now) {
-            self.enqueue(id);
-        }
     }
 
     /// Round trips and path health from the echoes.
