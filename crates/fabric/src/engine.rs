@@ -12,7 +12,8 @@ use srd::{Handled, Incoming, TrainLimits, Upper};
 use wire::{ConnId, Header, Kind, PeerId, Time, Train};
 
 use crate::{
-    Clock, Error, Options,
+    Error, Options,
+    clock::Watch,
     local::{Locals, Routed},
     metrics::Published,
     wait::WaitObject,
@@ -81,7 +82,7 @@ pub(crate) struct Engine<D, L> {
     pub(crate) device: D,
     pub(crate) transport: srd::Endpoint,
     pub(crate) layer: L,
-    pub(crate) clock: Clock,
+    pub(crate) watch: Watch,
     pub(crate) locals: Locals,
     scratch: Scratch,
     /// A train put together again after it landed in the wrong place.
@@ -122,7 +123,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             device,
             transport,
             layer,
-            clock: Clock::start(),
+            watch: Watch::start(),
             locals: Locals::off(),
             scratch: Scratch::default(),
             gathered: Vec::new(),
@@ -156,7 +157,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
 
     /// Sends, receives and does what is due, without waiting. Returns whether anything happened.
     pub(crate) fn progress(&mut self) -> Result<bool, Error> {
-        let now = self.clock.now();
+        let now = self.watch.now();
         self.in_burst = false;
         if self.wakes_at.take().is_some() {
             self.end_sleep();
@@ -258,35 +259,42 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     /// Something was posted for `peer`: the first of a burst leaves at once, what follows waits for
     /// company.
     pub(crate) fn kick(&mut self, peer: PeerId) {
-        let now = self.clock.now();
+        if self.locals.is_up(peer) {
+            return self.kick_local(peer);
+        }
+        let now = self.watch.now();
         if self.locals.is_worth_an_offer(now, peer) {
             let connid = self.transport.local_connid(peer).raw();
             self.locals.offer(now, peer, self.transport.peer_address(peer), connid);
         }
         self.wake(now);
-        let is_local = self.locals.is_up(peer);
-        let is_alone = if is_local {
-            self.locals.in_flight(peer) == 0
-        } else {
-            self.transport.window_use(peer).0 == 0
-        };
-        let is_first = !std::mem::replace(&mut self.in_burst, true);
-        if is_first
-            || is_alone
-            || self.layer.queued_bytes(peer) >= WORTH_SENDING
-            || now.since(self.flushed_at) >= COMPANY
-            // Nobody may come by to send it later.
-            || self.wakes_at.is_some()
-        {
-            if is_local {
-                self.flushed_at = now;
-                self.locals.flush(now, peer, &mut self.layer);
-                self.wake_peers(now);
-            } else {
-                self.flush(now, SEND_BATCH);
-            }
+        let is_alone = self.transport.window_use(peer).0 == 0;
+        if self.leaves_at_once(peer, is_alone) || now.since(self.flushed_at) >= COMPANY {
+            self.flush(now, SEND_BATCH);
         }
         self.wake_earlier(now);
+    }
+
+    /// The same for a peer of this host. Nothing here needs the time to be exact, and to ask for
+    /// it takes as long as the rest.
+    fn kick_local(&mut self, peer: PeerId) {
+        let now = self.watch.last();
+        self.wake(now);
+        let is_alone = self.locals.in_flight(peer) == 0;
+        if self.leaves_at_once(peer, is_alone) {
+            self.locals.flush(now, peer, &mut self.layer);
+            self.wake_peers(now);
+        }
+    }
+
+    /// Whether what was posted for `peer` leaves now; `is_alone`: nothing else is on its way there.
+    fn leaves_at_once(&mut self, peer: PeerId, is_alone: bool) -> bool {
+        let is_first = !std::mem::replace(&mut self.in_burst, true);
+        // With a sleeper, nobody may come by to send it later.
+        is_first
+            || is_alone
+            || self.wakes_at.is_some()
+            || self.layer.queued_bytes(peer) >= WORTH_SENDING
     }
 
     /// The application looked for completions: what it posts next is a new burst.
@@ -310,7 +318,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         let Some(mut published) = self.published.take() else { return };
         if published.is_due(now, worked) {
             published.put(now, &self.device, &self.transport, &self.layer);
-            published.rest(now, self.clock.now());
+            published.rest(now, self.watch.now());
         }
         self.published = Some(published);
     }
@@ -325,10 +333,11 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
 
     /// Waits until everything sent is acknowledged, at most `linger`, then says goodbye.
     pub(crate) fn close(&mut self, linger: Duration) -> Result<(), Error> {
-        let until = self.clock.now() + linger;
-        while !self.is_drained() && self.clock.now() < until {
+        let until = self.watch.now() + linger;
+        while !self.is_drained() && self.watch.now() < until {
             if !self.progress()? && !self.is_drained() {
-                self.sleep(Some(until.since(self.clock.now())))?;
+                let left = until.since(self.watch.now());
+                self.sleep(Some(left))?;
             }
         }
         let drained = self.is_drained();
@@ -347,7 +356,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             return;
         }
         self.transport.close();
-        let now = self.clock.now();
+        let now = self.watch.now();
         // One datagram a peer; what does not leave at once is not worth waiting for.
         for _ in 0..=self.transport.peer_count() {
             if !self.flush(now, 1) {
@@ -522,7 +531,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         peer: PeerId,
         payload: bytes::Bytes,
     ) -> Result<(), SendError> {
-        let now = self.clock.now();
+        let now = self.watch.now();
         let limit = self.transport.datagram_bytes(peer);
         if wire::HEADER_LEN + payload.len() > limit {
             return Err(SendError::TooLarge(limit - wire::HEADER_LEN));

@@ -141,7 +141,7 @@ impl<D: PacketIo> RdmEndpoint<D> {
 
     /// The endpoint's clock.
     pub fn clock(&self) -> Clock {
-        self.engine.clock
+        self.engine.watch.clock()
     }
 
     /// The device.
@@ -271,16 +271,20 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// Waits for a completion, at most `timeout`; `None` waits without bound. Spins first, then
     /// sleeps.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<Completion>, Error> {
-        let began = self.engine.clock.now();
+        if let Some(completion) = self.engine.layer.poll_completion() {
+            return Ok(Some(completion));
+        }
+        let mut busy = self.engine.progress()?;
+        let began = self.engine.watch.last();
         let mut busy_at = began;
         loop {
             if let Some(completion) = self.engine.layer.poll_completion() {
                 return Ok(Some(completion));
             }
-            let worked = self.engine.progress()?;
-            let now = self.engine.clock.now();
-            if worked {
+            let now = self.engine.watch.last();
+            if std::mem::take(&mut busy) {
                 busy_at = now;
+                busy = self.engine.progress()?;
                 continue;
             }
             let waited = now.since(began);
@@ -294,6 +298,7 @@ impl<D: PacketIo> RdmEndpoint<D> {
             if now.since(busy_at) >= self.spin {
                 self.engine.sleep(timeout.map(|timeout| timeout - waited))?;
             }
+            busy = self.engine.progress()?;
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{Error, wait::WaitObject};
 impl<D: PacketIo, L: Layer> Engine<D, L> {
     /// Sleeps until something arrives or is due, at most `timeout`.
     pub(crate) fn sleep(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
-        let now = self.clock.now();
+        let now = self.watch.now();
         let due = self.due_at().map(|at| at.since(now));
         let timeout = match (timeout, due) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -61,7 +61,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             if self.progress()? {
                 continue;
             }
-            let now = self.clock.now();
+            let now = self.watch.now();
             // After this, peers of this host know that they have to wake the sleeper.
             let Some(longest) = self.locals.announce_sleep(now) else { continue };
             let due = self.due_at().unwrap_or(Time::NEVER);

@@ -19,6 +19,8 @@ const MAX_RETRIES: u32 = 64;
 /// The first pause after a refusal, and the longest.
 const FIRST_HOLD: Duration = Duration::from_micros(50);
 const LONGEST_HOLD: Duration = Duration::from_millis(10);
+/// Looks that find nothing for each time that is asked what the peer took.
+const COLLECT_PAUSE: u32 = 4;
 /// How often it is checked whether the peer's process lives.
 pub(super) const LIVENESS: Duration = Duration::from_millis(100);
 
@@ -50,6 +52,10 @@ pub(super) struct Line {
     retries: u32,
     burst: u32,
     checked_at: Time,
+    /// Looks at the ring since it was last asked what the peer took.
+    uncollected: u32,
+    /// Something was received at the last look, and the peer may have fallen asleep meanwhile.
+    is_unsure: bool,
     /// The rings hold what no peer writes.
     is_corrupt: bool,
 }
@@ -69,6 +75,8 @@ impl Line {
             retries: 0,
             burst: 1,
             checked_at: now,
+            uncollected: 0,
+            is_unsure: false,
             is_corrupt: false,
         }
     }
@@ -170,7 +178,22 @@ impl Line {
             any = true;
         }
         self.link.release();
+        // What the peer took is in a line of memory of its own, that it has just written if it
+        // answers: what it sent goes to the application first.
+        self.uncollected = if any { 0 } else { self.uncollected.wrapping_add(1) };
+        if self.uncollected % COLLECT_PAUSE != COLLECT_PAUSE - 1 && self.link.has_room() {
+            return Ok(any);
+        }
         Ok(self.collect(now, layer, retries)? || any)
+    }
+
+    /// Whether the peer sleeps and must be told that something was received, which `got` says of
+    /// this look at the ring. Whoever waits for that gets it first: only the next look that finds
+    /// nothing makes sure that the peer did not fall asleep at the same moment. If there is no next
+    /// look, it sees for itself after [`LIVENESS`].
+    pub(super) fn must_wake_peer(&mut self, got: bool) -> bool {
+        let was_unsure = std::mem::replace(&mut self.is_unsure, got);
+        if got { self.link.must_wake_sleeper() } else { was_unsure && self.link.must_wake_peer() }
     }
 
     fn receive_one(&mut self, now: Time, layer: &mut impl Layer) -> Result<bool, Corrupt> {

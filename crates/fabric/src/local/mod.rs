@@ -245,11 +245,10 @@ impl Locals {
         let mut any = false;
         for &peer in &self.up {
             let Some(State::Up(line)) = self.peers.get_mut(peer.index()) else { continue };
-            if line.receive(now, layer, self.retries) {
-                any = true;
-                if line.link.must_wake_peer() {
-                    self.to_wake.push(peer);
-                }
+            let got = line.receive(now, layer, self.retries);
+            any |= got;
+            if line.must_wake_peer(got) {
+                self.to_wake.push(peer);
             }
         }
         any

@@ -268,6 +268,12 @@ impl Link {
         ring::must_wake(&self.header, ASLEEP_AT[self.there()])
     }
 
+    /// [`Self::must_wake_peer`] for a peer that has slept for a while: of one that is just about
+    /// to, nothing may be seen yet. It costs no wait for what was written before to reach memory.
+    pub fn must_wake_sleeper(&self) -> bool {
+        self.header.load(ASLEEP_AT[self.there()]) != 0 && self.must_wake_peer()
+    }
+
     /// Says that this endpoint is about to sleep: the peer will wake it. Look at
     /// [`Self::has_news`] after this and before sleeping.
     pub fn announce_sleep(&self) {

@@ -20,6 +20,7 @@ use std::io;
 pub use link::{Answer, Link, Offer, Request};
 pub use presence::Presence;
 pub use ring::Corrupt;
+pub use sys::ticks;
 
 /// Why shared memory is not used.
 #[derive(Debug, thiserror::Error)]
