@@ -11,13 +11,18 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::workspace::Workspace;
+use crate::{
+    packages::{self, Package},
+    workspace::Workspace,
+};
 
 /// A program that measures, and writes a JSON document to the file named by its last argument.
 struct Source {
     what: &'static str,
     /// What cargo runs, in release.
     run: &'static [&'static str],
+    /// What must be installed.
+    packages: &'static [Package],
     /// Added for a first look.
     quick: &'static [&'static str],
     reading: Reading,
@@ -45,6 +50,7 @@ const SOURCES: &[Source] = &[
     Source {
         what: "compare",
         run: &["--package", "elastane", "--", "compare", "--json"],
+        packages: &[],
         quick: &["--quick"],
         reading: Reading::Checks(9),
     },
@@ -61,6 +67,7 @@ const SOURCES: &[Source] = &[
             "1MiB",
             "--json",
         ],
+        packages: &[],
         quick: &[],
         reading: Reading::Figures(&[
             Figure {
@@ -82,6 +89,7 @@ const SOURCES: &[Source] = &[
     Source {
         what: "memory",
         run: &["--package", "elastane-fabric", "--example", "idle_peers", "--", "10000"],
+        packages: &[],
         quick: &[],
         reading: Reading::Figures(&[Figure {
             name: "memory per idle known peer of 10,000",
@@ -90,6 +98,64 @@ const SOURCES: &[Source] = &[
             wanted: Wanted { at_least: None, at_most: Some(2048.0) },
             unit: "B",
         }]),
+    },
+    Source {
+        what: "one host",
+        run: &["--package", "elastane-fabric", "--example", "one_host", "--"],
+        packages: &packages::PEERS,
+        quick: &["--quick"],
+        reading: Reading::Figures(&[
+            Figure {
+                name: "8 B latency over Open MPI's shared memory",
+                of: "/ratios/latency_over_vader",
+                over: None,
+                wanted: Wanted { at_least: None, at_most: Some(1.0) },
+                unit: "x",
+            },
+            Figure {
+                name: "8 B message rate over libfabric's shared memory",
+                of: "/ratios/rate_over_libfabric_shm",
+                over: None,
+                wanted: Wanted { at_least: Some(2.0), at_most: None },
+                unit: "x",
+            },
+            Figure {
+                name: "64 KiB bandwidth over the better of the two",
+                of: "/ratios/bandwidth_64k_over_best",
+                over: None,
+                wanted: Wanted { at_least: Some(1.1), at_most: None },
+                unit: "x",
+            },
+            Figure {
+                name: "4 MiB bandwidth over the better of the two",
+                of: "/ratios/bandwidth_4m_over_best",
+                over: None,
+                wanted: Wanted { at_least: Some(1.4), at_most: None },
+                unit: "x",
+            },
+        ]),
+    },
+    Source {
+        what: "one-sided",
+        run: &["--package", "elastane-perf", "--example", "one_sided", "--"],
+        packages: &[],
+        quick: &["--quick"],
+        reading: Reading::Figures(&[
+            Figure {
+                name: "64 B write latency over send's",
+                of: "/write_latency_over_send",
+                over: None,
+                wanted: Wanted { at_least: None, at_most: Some(1.1) },
+                unit: "x",
+            },
+            Figure {
+                name: "1 MiB read bandwidth over send's",
+                of: "/read_bandwidth_over_send",
+                over: None,
+                wanted: Wanted { at_least: Some(0.95), at_most: None },
+                unit: "x",
+            },
+        ]),
     },
 ];
 
@@ -125,7 +191,7 @@ pub(crate) fn run(workspace: &Workspace, quick: bool, json: bool) -> Result<bool
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {folder}"))?;
     let mut checks = Vec::new();
     for source in SOURCES {
-        let document = folder.join(source.what).with_extension("json");
+        let document = folder.join(source.what.replace(' ', "-")).with_extension("json");
         checks.extend(source.measure(workspace, &document, quick).unwrap_or_else(|error| {
             eprintln!("{}: {error:#}", source.what);
             vec![source.not_measured("everything")]
@@ -142,6 +208,7 @@ pub(crate) fn run(workspace: &Workspace, quick: bool, json: bool) -> Result<bool
 
 impl Source {
     fn measure(&self, workspace: &Workspace, out: &Utf8Path, quick: bool) -> Result<Vec<Check>> {
+        packages::provide(workspace, self.packages)?;
         // What an earlier run left must not pass for a figure of this one.
         fs::write(out, "").with_context(|| format!("cannot write {out}"))?;
         let mut command = self.command(workspace, out, quick);
@@ -267,7 +334,7 @@ mod tests {
          "wanted": {"at_most": 0.02}, "met": false, "unit": "s"}]}"#;
 
     fn source(reading: Reading) -> Source {
-        Source { what: "compare", run: &[], quick: &[], reading }
+        Source { what: "compare", run: &[], packages: &[], quick: &[], reading }
     }
 
     #[test]

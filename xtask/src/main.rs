@@ -60,7 +60,7 @@ struct TestArgs {
 
 #[derive(Args)]
 #[command(after_help = "Example:
-  cargo xtask bench --quick                       a first look, in under a minute")]
+  cargo xtask bench --quick                       a first look, in some minutes")]
 struct BenchArgs {
     /// Print one JSON document instead of the table
     #[arg(long)]

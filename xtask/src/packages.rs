@@ -13,6 +13,7 @@ use crate::workspace::Workspace;
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
 pub(crate) struct Package {
     pub(crate) debian: &'static str,
+    /// A program it brings, or the path of a file if it brings none.
     pub(crate) program: &'static str,
 }
 
@@ -22,18 +23,25 @@ pub(crate) const NFTABLES: Package = Package { debian: "nftables", program: "nft
 /// `compare` puts iperf3's figure beside its own.
 pub(crate) const IPERF3: Package = Package { debian: "iperf3", program: "iperf3" };
 
+/// What the benchmark of one host is held against, and what builds its peers.
+pub(crate) const PEERS: [Package; 4] = [
+    Package { debian: "openmpi-bin", program: "mpirun" },
+    Package { debian: "libopenmpi-dev", program: "mpicc" },
+    Package { debian: "libfabric-dev", program: "/usr/include/rdma/fabric.h" },
+    Package { debian: "gcc", program: "cc" },
+];
+
 /// Makes sure that every program is there, by installing packages where that is allowed.
 pub(crate) fn provide(workspace: &Workspace, packages: &[Package]) -> Result<()> {
     let missing = missing(packages, &directories());
     if missing.is_empty() {
-        println!("every program that the tests run is installed");
         return Ok(());
     }
     let names: Vec<_> = missing.iter().map(|package| package.debian).collect();
     if !is_root()? {
         bail!("{}", how_to_install(&names));
     }
-    println!("installing {}", names.join(" "));
+    eprintln!("installing {}", names.join(" "));
     apt_get(workspace, &["update"])?;
     apt_get(workspace, &[&["install", "-y", "--no-install-recommends"], &names[..]].concat())?;
     if let Some(package) = self::missing(packages, &directories()).first() {
@@ -43,14 +51,18 @@ pub(crate) fn provide(workspace: &Workspace, packages: &[Package]) -> Result<()>
 }
 
 fn missing(packages: &[Package], directories: &[PathBuf]) -> Vec<Package> {
-    let mut missing: Vec<_> = packages
-        .iter()
-        .copied()
-        .filter(|package| !directories.iter().any(|d| is_program(&d.join(package.program))))
-        .collect();
+    let mut missing: Vec<_> =
+        packages.iter().copied().filter(|package| !is_there(package, directories)).collect();
     missing.sort();
     missing.dedup();
     missing
+}
+
+fn is_there(package: &Package, directories: &[PathBuf]) -> bool {
+    if package.program.starts_with('/') {
+        return std::path::Path::new(package.program).exists();
+    }
+    directories.iter().any(|directory| is_program(&directory.join(package.program)))
 }
 
 /// Where programs are: an ordinary user's `PATH` on Debian leaves out the system directories.
