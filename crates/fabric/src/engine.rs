@@ -2,6 +2,7 @@
 //! place where they meet.
 
 mod sleep;
+mod sources;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,6 +12,7 @@ use message::{Landed, LandingOffer};
 use srd::{Handled, Incoming, TrainLimits, Upper};
 use wire::{ConnId, Header, Kind, PeerId, Time, Train};
 
+use self::sources::Sources;
 use crate::{
     Clock, Error, Options,
     local::{Locals, Routed},
@@ -101,6 +103,7 @@ pub(crate) struct Engine<D, L> {
     pub(crate) owner: u32,
     looked_at: Time,
     arrived_at: Time,
+    sources: Sources,
     /// Present while metrics are on.
     published: Option<Box<Published>>,
 }
@@ -136,6 +139,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             owner: std::process::id(),
             looked_at: Time::ZERO,
             arrived_at: Time::ZERO,
+            sources: Sources::default(),
             published: Published::open(options.metrics)?,
         })
     }
@@ -172,6 +176,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
             self.transport.handle_timeout(now, upper);
         }
+        self.sources.look(now, &self.transport, &mut self.device);
         // What is due may have given the next call something to send.
         let worked = local || sent || received || due;
         if self.published.is_some() {
