@@ -58,6 +58,11 @@ pub(crate) trait Layer: Upper {
         Counters::new()
     }
 
+    /// How operations posted here ended, by kind.
+    fn operations(&self) -> Counters {
+        Counters::new()
+    }
+
     fn offer_landing(&mut self) -> Option<LandingOffer> {
         None
     }
@@ -314,7 +319,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     fn publish(&mut self, now: Time, worked: bool) {
         let Some(mut published) = self.published.take() else { return };
         if published.is_due(now, worked) {
-            published.put(now, &self.device, &self.transport, &self.layer);
+            published.put(now, &self.device, &self.transport, &self.layer, &self.locals);
             published.rest(now, self.clock.now());
         }
         self.published = Some(published);

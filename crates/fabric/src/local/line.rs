@@ -2,11 +2,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use io::shm::{Corrupt, Link};
+use inspect::live;
+use io::shm::{Corrupt, Link, LinkUse};
 use srd::{Delivery, PeerError};
 use wire::{PeerId, Time, Token, Train};
 
-use crate::engine::Layer;
+use super::LocalCounters;
+use crate::{engine::Layer, metrics::named};
 
 /// Records sent before others get their turn.
 const SEND_TURN: usize = 16;
@@ -52,6 +54,8 @@ pub(super) struct Line {
     checked_at: Time,
     /// The rings hold what no peer writes.
     is_corrupt: bool,
+    /// How often the peer was woken.
+    wakes: u64,
 }
 
 impl Line {
@@ -70,6 +74,44 @@ impl Line {
             burst: 1,
             checked_at: now,
             is_corrupt: false,
+            wakes: 0,
+        }
+    }
+
+    /// Whether the peer sleeps and is to be woken now.
+    pub(super) fn must_wake_peer(&mut self) -> bool {
+        let must = self.link.must_wake_peer();
+        self.wakes += u64::from(must);
+        must
+    }
+
+    /// What the link carried since it is there.
+    pub(super) fn counters(&self) -> LocalCounters {
+        let LinkUse { sent, received, .. } = self.link.in_use();
+        LocalCounters {
+            links: 1,
+            tx_records: sent.records,
+            tx_bytes: sent.bytes,
+            tx_refused: sent.refused,
+            rx_records: received.records,
+            rx_bytes: received.bytes,
+            rx_refused: received.refused,
+            wakes: self.wakes,
+        }
+    }
+
+    /// What the link is, for whoever looks at metrics.
+    pub(super) fn describe(&self) -> live::Link {
+        let LinkUse { waiting_records, waiting_bytes, peer_sleeps, .. } = self.link.in_use();
+        let (records, bytes) = Link::ROOM;
+        live::Link {
+            counters: named(&self.counters()),
+            waiting_records,
+            most_records: records as u64,
+            waiting_bytes,
+            most_bytes: bytes as u64,
+            refused_records: self.refused.len() as u64,
+            peer_sleeps,
         }
     }
 
