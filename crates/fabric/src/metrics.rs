@@ -129,8 +129,8 @@ pub(crate) fn tallies(operations: &OperationCounters) -> Counters {
     kinds.into_iter().flat_map(pair).collect()
 }
 
-/// The peers with a context or a link, the busiest of them if there are too many to list; in the order in
-/// which they became known.
+/// The peers with a context or a link, the busiest of them if there are too many to list; in the
+/// order in which they became known.
 fn busiest<L: Layer>(transport: &srd::Endpoint, layer: &L, locals: &Locals) -> Vec<PeerId> {
     let all = (0..transport.peer_count()).filter_map(|index| u32::try_from(index).ok());
     let mut active: Vec<(u64, PeerId)> = all

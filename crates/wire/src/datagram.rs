@@ -169,7 +169,9 @@ mod tests {
     fn set_of_source_ports_holds_what_was_put_in() {
         let mut set = EntropySet::default();
         let put = [0, 63, 64, 200, 255];
-        put.map(|index| set.insert(Entropy(index)));
+        for index in put {
+            set.insert(Entropy(index));
+        }
         let found: Vec<_> = (0..=255).filter(|&index| set.contains(Entropy(index))).collect();
         assert_eq!(found, put);
     }
