@@ -2,6 +2,7 @@
 //! place where they meet.
 
 mod sleep;
+mod sources;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,6 +12,7 @@ use message::{Landed, LandingOffer};
 use srd::{Handled, Incoming, TrainLimits, Upper};
 use wire::{ConnId, Header, Kind, PeerId, Time, Train};
 
+use self::sources::Sources;
 use crate::{
     Error, Options,
     clock::Watch,
@@ -54,6 +56,11 @@ pub(crate) trait Layer: Upper {
 
     /// What the layer counted.
     fn counters(&self) -> Counters {
+        Counters::new()
+    }
+
+    /// How operations posted here ended, by kind.
+    fn operations(&self) -> Counters {
         Counters::new()
     }
 
@@ -102,6 +109,7 @@ pub(crate) struct Engine<D, L> {
     pub(crate) owner: u32,
     looked_at: Time,
     arrived_at: Time,
+    sources: Sources,
     /// Present while metrics are on.
     published: Option<Box<Published>>,
 }
@@ -137,6 +145,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             owner: std::process::id(),
             looked_at: Time::ZERO,
             arrived_at: Time::ZERO,
+            sources: Sources::default(),
             published: Published::open(options.metrics)?,
         })
     }
@@ -173,6 +182,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
             self.transport.handle_timeout(now, upper);
         }
+        self.sources.look(now, &self.transport, &mut self.device);
         // What is due may have given the next call something to send.
         let worked = local || sent || received || due;
         if self.published.is_some() {
@@ -317,7 +327,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     fn publish(&mut self, now: Time, worked: bool) {
         let Some(mut published) = self.published.take() else { return };
         if published.is_due(now, worked) {
-            published.put(now, &self.device, &self.transport, &self.layer);
+            published.put(now, &self.device, &self.transport, &self.layer, &self.locals);
             published.rest(now, self.watch.now());
         }
         self.published = Some(published);

@@ -28,7 +28,7 @@ pub use clock::Clock;
 pub use datagram::{DatagramEndpoint, SrdEndpoint};
 pub use inspect::Port as MetricsPort;
 pub use io::{CaptureDevice, FaultDevice, FaultSpec, PacketIo, SendError, UdpDevice, UdpOptions};
-pub use local::{LocalError, PeerRoute, SharedMemory, UdpReason};
+pub use local::{LocalError, MAX_LINKS, PeerRoute, SharedMemory, UdpReason};
 pub use memory::{Access, Atomic, Buffer, Datatype, KeyTaken, Operator, OutOfRange, Region};
 pub use message::{
     AtomicRefused, AtomicRequest, Busy, Completion, Event, MAX_ATOMIC_BYTES, OpId,

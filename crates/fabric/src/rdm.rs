@@ -52,6 +52,10 @@ impl Layer for Rdm {
         metrics::named(&Self::counters(self))
     }
 
+    fn operations(&self) -> Counters {
+        metrics::tallies(&Self::operations(self))
+    }
+
     fn offer_landing(&mut self) -> Option<LandingOffer> {
         Self::offer_landing(self)
     }

@@ -34,9 +34,7 @@ pub enum Side {
 /// a single CPU there is nothing to choose. Returns the CPU.
 pub fn pin(side: Side) -> io::Result<Option<usize>> {
     let this_thread = Pid::from_raw(0);
-    let usable = sched_getaffinity(this_thread)?;
-    let usable: Vec<usize> =
-        (0..CpuSet::count()).filter(|&cpu| usable.is_set(cpu).unwrap_or(false)).collect();
+    let usable = usable()?;
     let cpu = match (side, usable.as_slice()) {
         (_, [] | [_]) => return Ok(None),
         (Side::Client, [first, ..]) => *first,
@@ -46,6 +44,20 @@ pub fn pin(side: Side) -> io::Result<Option<usize>> {
     chosen.set(cpu)?;
     sched_setaffinity(this_thread, &chosen)?;
     Ok(Some(cpu))
+}
+
+/// The CPUs the calling thread may use.
+fn usable() -> io::Result<Vec<usize>> {
+    let usable = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|&cpu| usable.is_set(cpu).unwrap_or(false)).collect())
+}
+
+/// The CPU the calling thread is bound to, if it is to one of several.
+pub fn only_one() -> Option<usize> {
+    match usable().ok()?.as_slice() {
+        [cpu] if online_cpus() > 1 => Some(*cpu),
+        _ => None,
+    }
 }
 
 /// How a busy-polling loop passes the time until the next poll.
@@ -153,5 +165,8 @@ mod tests {
         });
         let (pinned, left): (Option<usize>, Vec<usize>) = outcome.join().expect("no panic");
         assert!(pinned.is_none() || left == [pinned.expect("checked")]);
+        let named = std::thread::spawn(|| pin(Side::Client).map(|cpu| (cpu, only_one())));
+        let (pinned, named) = named.join().expect("no panic").expect("as above");
+        assert!(pinned.is_none() || named == pinned);
     }
 }

@@ -16,6 +16,22 @@ pub const SMALLEST_DATAGRAM: usize = 1_232;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Entropy(pub u8);
 
+/// A set of source ports, by their indices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntropySet([u64; 4]);
+
+impl EntropySet {
+    /// Adds a source port.
+    pub fn insert(&mut self, Entropy(index): Entropy) {
+        self.0[usize::from(index >> 6)] |= 1 << (index & 63);
+    }
+
+    /// Whether a source port is in the set.
+    pub fn contains(&self, Entropy(index): Entropy) -> bool {
+        self.0[usize::from(index >> 6)] >> (index & 63) & 1 == 1
+    }
+}
+
 /// Explicit congestion notification, RFC 3168.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Ecn {
@@ -148,6 +164,17 @@ impl Train {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn set_of_source_ports_holds_what_was_put_in() {
+        let mut set = EntropySet::default();
+        let put = [0, 63, 64, 200, 255];
+        for index in put {
+            set.insert(Entropy(index));
+        }
+        let found: Vec<_> = (0..=255).filter(|&index| set.contains(Entropy(index))).collect();
+        assert_eq!(found, put);
+    }
 
     #[test]
     fn train_returns_its_datagrams_in_order_with_their_tails() {

@@ -2,11 +2,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use io::shm::{Corrupt, Link};
+use inspect::live;
+use io::shm::{Corrupt, Link, LinkUse};
 use srd::{Delivery, PeerError};
 use wire::{PeerId, Time, Token, Train};
 
-use crate::engine::Layer;
+use super::LocalCounters;
+use crate::{engine::Layer, metrics::named};
 
 /// Records sent before others get their turn.
 const SEND_TURN: usize = 16;
@@ -58,6 +60,8 @@ pub(super) struct Line {
     is_unsure: bool,
     /// The rings hold what no peer writes.
     is_corrupt: bool,
+    /// How often the peer was woken.
+    wakes: u64,
 }
 
 impl Line {
@@ -78,6 +82,44 @@ impl Line {
             uncollected: 0,
             is_unsure: false,
             is_corrupt: false,
+            wakes: 0,
+        }
+    }
+
+    /// Whether the peer sleeps and is to be woken now.
+    pub(super) fn must_wake_peer(&mut self) -> bool {
+        let must = self.link.must_wake_peer();
+        self.wakes += u64::from(must);
+        must
+    }
+
+    /// What the link carried since it is there.
+    pub(super) fn counters(&self) -> LocalCounters {
+        let LinkUse { sent, received, .. } = self.link.in_use();
+        LocalCounters {
+            links: 1,
+            tx_records: sent.records,
+            tx_bytes: sent.bytes,
+            tx_refused: sent.refused,
+            rx_records: received.records,
+            rx_bytes: received.bytes,
+            rx_refused: received.refused,
+            wakes: self.wakes,
+        }
+    }
+
+    /// What the link is, for whoever looks at metrics.
+    pub(super) fn describe(&self) -> live::Link {
+        let LinkUse { waiting_records, waiting_bytes, peer_sleeps, .. } = self.link.in_use();
+        let (records, bytes) = Link::ROOM;
+        live::Link {
+            counters: named(&self.counters()),
+            waiting_records,
+            most_records: records as u64,
+            waiting_bytes,
+            most_bytes: bytes as u64,
+            refused_records: self.refused.len() as u64,
+            peer_sleeps,
         }
     }
 
@@ -191,9 +233,10 @@ impl Line {
     /// this look at the ring. Whoever waits for that gets it first: only the next look that finds
     /// nothing makes sure that the peer did not fall asleep at the same moment. If there is no next
     /// look, it sees for itself after [`LIVENESS`].
-    pub(super) fn must_wake_peer(&mut self, got: bool) -> bool {
+    pub(super) fn must_wake_after(&mut self, got: bool) -> bool {
         let was_unsure = std::mem::replace(&mut self.is_unsure, got);
-        if got { self.link.must_wake_sleeper() } else { was_unsure && self.link.must_wake_peer() }
+        // The first alone costs no wait for what was written to reach memory.
+        (!got || self.link.is_peer_asleep()) && (got || was_unsure) && self.must_wake_peer()
     }
 
     fn receive_one(&mut self, now: Time, layer: &mut impl Layer) -> Result<bool, Corrupt> {

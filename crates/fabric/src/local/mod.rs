@@ -6,6 +6,7 @@ mod route;
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use inspect::live;
 use io::shm::{Answer, Link, Offer, Presence, Request};
 use srd::{Delivery, Filled, PeerError, Upper};
 use wire::{PeerId, Time, Token, Train};
@@ -14,8 +15,9 @@ use self::line::Line;
 pub use self::route::{LocalError, PeerRoute, SharedMemory, UdpReason};
 use crate::engine::Layer;
 
-/// The most links of one endpoint. Each is looked at whenever progress is made.
-const MAX_LINKS: usize = 256;
+/// The most links of one endpoint through shared memory. Each is looked at whenever progress is
+/// made; further peers of this host are reached by UDP.
+pub const MAX_LINKS: usize = 256;
 /// The first pause before a peer that was not found is looked for again, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -48,6 +50,40 @@ pub(crate) struct Locals {
     train: Train,
     /// How often refused records are sent again.
     retries: Option<u32>,
+    /// What links carried that are no more.
+    past: LocalCounters,
+}
+
+/// What an endpoint's links carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct LocalCounters {
+    /// Links made.
+    links: u64,
+    /// Records sent, and their bytes.
+    tx_records: u64,
+    tx_bytes: u64,
+    /// Those of them that peers refused; they were sent again.
+    tx_refused: u64,
+    /// Records received, and their bytes.
+    rx_records: u64,
+    rx_bytes: u64,
+    /// Those of them that were refused here.
+    rx_refused: u64,
+    /// Sleeping peers woken.
+    wakes: u64,
+}
+
+impl LocalCounters {
+    const fn add(&mut self, other: &Self) {
+        self.links += other.links;
+        self.tx_records += other.tx_records;
+        self.tx_bytes += other.tx_bytes;
+        self.tx_refused += other.tx_refused;
+        self.rx_records += other.rx_records;
+        self.rx_bytes += other.rx_bytes;
+        self.rx_refused += other.rx_refused;
+        self.wakes += other.wakes;
+    }
 }
 
 impl Locals {
@@ -71,6 +107,26 @@ impl Locals {
             to_wake: Vec::new(),
             train: Train::default(),
             retries,
+            past: LocalCounters::default(),
+        }
+    }
+
+    /// What all links carried, those that are no more included.
+    pub(crate) fn counters(&self) -> LocalCounters {
+        let mut sum = self.past;
+        self.up.iter().filter_map(|&peer| self.link(peer)).for_each(|l| sum.add(&l.counters()));
+        sum
+    }
+
+    /// What the link with `peer` is; `None` without one.
+    pub(crate) fn describe(&self, peer: PeerId) -> Option<live::Link> {
+        self.link(peer).map(Line::describe)
+    }
+
+    fn link(&self, peer: PeerId) -> Option<&Line> {
+        match self.peers.get(peer.index())? {
+            State::Up(line) => Some(line),
+            State::Udp { .. } | State::Offered(_) => None,
         }
     }
 
@@ -205,6 +261,7 @@ impl Locals {
         let state = std::mem::replace(self.peers.get_mut(peer.index())?, State::UNTRIED);
         let State::Up(line) = state else { return None };
         self.up.retain(|&up| up != peer);
+        self.past.add(&line.counters());
         Some(line)
     }
 
@@ -225,7 +282,7 @@ impl Locals {
         let Some(State::Up(line)) = self.peers.get_mut(peer.index()) else { return false };
         let sent = (line.wants || line.due().is_some_and(|at| at <= now))
             && line.flush(now, layer, &mut self.train);
-        if sent && line.link.must_wake_peer() {
+        if sent && line.must_wake_peer() {
             self.to_wake.push(peer);
         }
         sent
@@ -247,7 +304,7 @@ impl Locals {
             let Some(State::Up(line)) = self.peers.get_mut(peer.index()) else { continue };
             let got = line.receive(now, layer, self.retries);
             any |= got;
-            if line.must_wake_peer(got) {
+            if line.must_wake_after(got) {
                 self.to_wake.push(peer);
             }
         }
@@ -320,7 +377,7 @@ impl Locals {
         for peer in std::mem::take(&mut self.up) {
             if let Some(mut line) = self.take_down(peer) {
                 line.link.close();
-                if line.link.must_wake_peer() {
+                if line.must_wake_peer() {
                     self.to_wake.push(peer);
                 }
             }
@@ -371,7 +428,7 @@ impl<L: Layer> Upper for Routed<'_, L> {
         if let Some(mut line) = self.locals.take_down(peer) {
             line.drain(now, self.layer);
             line.link.close();
-            if line.link.must_wake_peer() {
+            if line.must_wake_peer() {
                 self.locals.to_wake.push(peer);
             }
         }

@@ -4,7 +4,7 @@ use std::{fs, io, net::IpAddr, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use super::{
     Unavailable,
-    ring::{self, Consumer, Corrupt, Geometry, Producer, Shared as _},
+    ring::{self, Consumer, Corrupt, Geometry, Producer, Shared as _, Traffic},
     segment::Segment,
     sys::{Mapping, Window},
 };
@@ -208,6 +208,21 @@ impl Request {
     }
 }
 
+/// What a link carried, and what of it is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkUse {
+    /// To the peer.
+    pub sent: Traffic,
+    /// From the peer.
+    pub received: Traffic,
+    /// Records to the peer that it has not dealt with, as far as known.
+    pub waiting_records: u64,
+    /// Bytes of the ring they take, records that lie in their slots not counted.
+    pub waiting_bytes: u64,
+    /// The peer sleeps, and is woken by whoever writes to it.
+    pub peer_sleeps: bool,
+}
+
 /// Two rings to and from one peer.
 #[derive(Debug)]
 pub struct Link {
@@ -224,6 +239,21 @@ impl Link {
 
     /// Bytes of shared memory that a link takes.
     pub const BYTES: usize = LEN;
+
+    /// Records and bytes of records that one direction holds at most.
+    pub const ROOM: (usize, usize) = (GEOMETRY.slots, GEOMETRY.data);
+
+    /// What goes on.
+    pub fn in_use(&self) -> LinkUse {
+        let (waiting_records, waiting_bytes) = self.producer.in_use();
+        LinkUse {
+            sent: self.producer.traffic(),
+            received: self.consumer.traffic(),
+            waiting_records,
+            waiting_bytes,
+            peer_sleeps: self.header.load(ASLEEP_AT[self.there()]) != 0,
+        }
+    }
 
     const fn here(&self) -> usize {
         self.side as usize
@@ -268,10 +298,10 @@ impl Link {
         ring::must_wake(&self.header, ASLEEP_AT[self.there()])
     }
 
-    /// [`Self::must_wake_peer`] for a peer that has slept for a while: of one that is just about
-    /// to, nothing may be seen yet. It costs no wait for what was written before to reach memory.
-    pub fn must_wake_sleeper(&self) -> bool {
-        self.header.load(ASLEEP_AT[self.there()]) != 0 && self.must_wake_peer()
+    /// Whether the peer has slept for a while: of one that is just about to, nothing may be seen
+    /// yet. It costs no wait for what was written before to reach memory.
+    pub fn is_peer_asleep(&self) -> bool {
+        self.header.load(ASLEEP_AT[self.there()]) != 0
     }
 
     /// Says that this endpoint is about to sleep: the peer will wake it. Look at

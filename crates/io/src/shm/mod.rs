@@ -17,9 +17,9 @@ mod tests;
 
 use std::io;
 
-pub use link::{Answer, Link, Offer, Request};
+pub use link::{Answer, Link, LinkUse, Offer, Request};
 pub use presence::Presence;
-pub use ring::Corrupt;
+pub use ring::{Corrupt, Traffic};
 pub use sys::ticks;
 
 /// Why shared memory is not used.

@@ -139,6 +139,8 @@ pub(crate) struct Producer<M> {
     /// Per slot, `data_next` after its record.
     ends: Box<[u64]>,
     refusals: u64,
+    /// Bytes of all records published.
+    bytes: u64,
 }
 
 impl<M: Shared> Producer<M> {
@@ -154,6 +156,7 @@ impl<M: Shared> Producer<M> {
             data_free: 0,
             ends: vec![0; geometry.slots].into_boxed_slice(),
             refusals: 0,
+            bytes: 0,
         }
     }
 
@@ -204,7 +207,18 @@ impl<M: Shared> Producer<M> {
         self.ends[slot] = self.data_next;
         self.memory.store(slot_at, word(self.next, length, line));
         self.next += 1;
+        self.bytes += length as u64;
         true
+    }
+
+    /// What went through, as far as the producer knows.
+    pub(crate) const fn traffic(&self) -> Traffic {
+        Traffic { records: self.next, bytes: self.bytes, refused: self.refusals }
+    }
+
+    /// Records that were not released, and the bytes of data they take.
+    pub(crate) const fn in_use(&self) -> (u64, u64) {
+        (self.next - self.passed, self.data_next - self.data_free)
     }
 
     /// Calls `each`, in order, for every record that was released since the last call, with whether
@@ -249,13 +263,31 @@ pub(crate) struct Consumer<M> {
     /// Records before this number were released.
     released: u64,
     refusals: u64,
+    /// Bytes of all records received.
+    bytes: u64,
+}
+
+/// What went through a ring since it was made, as one end has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Records, also those that were refused.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records that the receiver refused.
+    pub refused: u64,
 }
 
 impl<M: Shared> Consumer<M> {
     /// The consumer of a ring in fresh memory, all zeros.
     pub(crate) fn new(memory: M, geometry: Geometry) -> Self {
         geometry.assert_sound();
-        Self { memory, geometry, next: 0, released: 0, refusals: 0 }
+        Self { memory, geometry, next: 0, released: 0, refusals: 0, bytes: 0 }
+    }
+
+    /// What went through.
+    pub(crate) const fn traffic(&self) -> Traffic {
+        Traffic { records: self.next, bytes: self.bytes, refused: self.refusals }
     }
 
     fn published(&self) -> Option<(usize, usize)> {
@@ -285,6 +317,7 @@ impl<M: Shared> Consumer<M> {
         // them alone until they are released.
         let taken = unsafe { self.memory.read(at, length, take) };
         self.next += 1;
+        self.bytes += length as u64;
         if !taken {
             self.refusals = self.refusals.wrapping_add(1);
             self.memory.store(VERDICTS + slot * 8, self.next);
