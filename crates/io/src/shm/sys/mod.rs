@@ -1,5 +1,7 @@
-//! Mapped memory, behind safe functions.
+//! Mapped memory and what the kernel is asked for, behind safe functions.
 
+mod declare;
 mod mapping;
 
+pub(super) use declare::declare_readable;
 pub(super) use mapping::{Mapping, Window};
