@@ -89,6 +89,10 @@ fn measure(way: &str, rounds: u32, bytes: usize) -> Result<(), Failure> {
     }
     report(way, "latency", bytes, &mut trips);
     println!("{way}: {:?}", near.route(peer));
+    if let Some(copies) = near.copies_from(peer) {
+        let copied = near.message_counters().copied_bytes;
+        println!("{way}: {copies}; {copied} bytes were");
+    }
 
     let began = clock.now();
     let mut waiting = 0;

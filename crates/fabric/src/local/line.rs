@@ -2,10 +2,11 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use io::shm::{Corrupt, Link};
+use io::shm::{Corrupt, Link, Loan, Received};
 use srd::{Delivery, PeerError};
 use wire::{PeerId, Time, Token, Train};
 
+use super::loans::Loans;
 use crate::engine::Layer;
 
 /// Records sent before others get their turn.
@@ -25,7 +26,8 @@ pub(super) const LIVENESS: Duration = Duration::from_millis(100);
 /// A record that the peer has not dealt with.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    token: Token,
+    /// `None`: it told of a loan.
+    token: Option<Token>,
     /// Counts datagrams of the layer, the oldest first.
     serial: u64,
     /// How often the peer refused it.
@@ -50,13 +52,19 @@ pub(super) struct Line {
     retries: u32,
     burst: u32,
     checked_at: Time,
+    /// Whether large messages are lent to the peer.
+    lends: bool,
+    pub(super) loans: Loans,
     /// The rings hold what no peer writes.
     is_corrupt: bool,
 }
 
 impl Line {
-    pub(super) fn new(link: Box<Link>, peer: PeerId, now: Time) -> Self {
+    /// `copies`: whether either side may copy what the other lends.
+    pub(super) fn new(mut link: Box<Link>, peer: PeerId, now: Time, copies: bool) -> Self {
         Self {
+            lends: copies,
+            loans: if copies { Loans::try_link(&mut link) } else { Loans::off() },
             link,
             peer,
             // What was to be sent before the link was there is not announced again.
@@ -113,8 +121,9 @@ impl Line {
     fn send_refused(&mut self, layer: &mut impl Layer, train: &mut Train) -> bool {
         let Some(sent) = self.refused.pop_front() else { return false };
         self.retries -= 1;
+        let Some(token) = sent.token else { return false };
         train.clear();
-        let tail = layer.refill(self.peer, sent.token, train);
+        let tail = layer.refill(self.peer, token, train);
         self.put(tail, sent, train);
         true
     }
@@ -130,9 +139,29 @@ impl Line {
         };
         self.wants = filled.more;
         self.serial += 1;
-        let sent = Sent { token: filled.token, serial: self.serial, refusals: 0 };
+        let sent = Sent { token: Some(filled.token), serial: self.serial, refusals: 0 };
         self.put(filled.tail, sent, train);
+        // So ends what begins a long message.
+        if filled.ends_train && self.lends && self.link.peer_reads() {
+            self.lend(filled.token, layer);
+        }
         true
+    }
+
+    /// Lends the message that begins with this datagram to the peer, if there is room to say so.
+    fn lend(&mut self, token: Token, layer: &mut impl Layer) {
+        let seal = self.link.next_seal();
+        let Some(lent) = layer.lend(token, seal) else { return };
+        let loan = Loan {
+            name: lent.seq.0,
+            address: lent.address,
+            length: lent.length,
+            seal_address: lent.seal_address,
+            seal,
+        };
+        if self.link.lend(&loan) {
+            self.sent.push_back(Sent { token: None, serial: self.serial, refusals: 0 });
+        }
     }
 
     /// Sends the datagram that is open in `train`, for which there is room.
@@ -170,12 +199,20 @@ impl Line {
             any = true;
         }
         self.link.release();
-        Ok(self.collect(now, layer, retries)? || any)
+        any |= self.collect(now, layer, retries)?;
+        self.loans.looked(now, any);
+        Ok(self.loans.copy(now, self.peer, &mut self.link, layer) || any)
     }
 
     fn receive_one(&mut self, now: Time, layer: &mut impl Layer) -> Result<bool, Corrupt> {
-        let peer = self.peer;
-        self.link.receive(|bytes| layer.deliver(now, peer, bytes, 0) == Delivery::Accepted)
+        let Self { link, peer, loans, .. } = self;
+        link.receive(|received| match received {
+            Received::Record(bytes) => layer.deliver(now, *peer, bytes, 0) == Delivery::Accepted,
+            Received::Loan(loan) => {
+                loans.add(*peer, loan, layer);
+                true
+            }
+        })
     }
 
     /// Tells the layer which records the peer took.
@@ -189,6 +226,7 @@ impl Line {
         let mut held = false;
         let count = link.collect(|was_refused| {
             let Some(Sent { token, serial, refusals }) = sent.pop_front() else { return };
+            let Some(token) = token else { return };
             if !was_refused {
                 if refusals > 0 {
                     *burst = (*burst * 2).min(MAX_RETRIES);
@@ -207,7 +245,7 @@ impl Line {
                     *hold_until = now + *hold;
                 }
                 let at = refused.partition_point(|other| other.serial < serial);
-                refused.insert(at, Sent { token, serial, refusals: refusals.saturating_add(1) });
+                refused.insert(at, Sent { token: Some(token), serial, refusals: refusals.saturating_add(1) });
             }
         })?;
         Ok(count > 0)

@@ -1,17 +1,18 @@
 //! Peers on this host, and the links to them (see docs/shared-memory.md).
 
 mod line;
+mod loans;
 mod route;
 
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use io::shm::{Answer, Link, Offer, Presence, Request};
+use io::shm::{Answer, Link, Offer, Presence, Request, declare_readable};
 use srd::{Delivery, Filled, PeerError, Upper};
 use wire::{PeerId, Time, Token, Train};
 
 use self::line::Line;
-pub use self::route::{LocalError, PeerRoute, SharedMemory, UdpReason};
+pub use self::route::{CrossMemory, LocalError, PeerCopies, PeerRoute, SharedMemory, UdpReason};
 use crate::engine::Layer;
 
 /// The most links of one endpoint. Each is looked at whenever progress is made.
@@ -48,21 +49,35 @@ pub(crate) struct Locals {
     train: Train,
     /// How often refused records are sent again.
     retries: Option<u32>,
+    copies: bool,
 }
 
 impl Locals {
     /// No links, ever.
     pub(crate) fn off() -> Self {
-        Self::new(Err(UdpReason::Off), None)
+        Self::new(Err(UdpReason::Off), None, CrossMemory::Never)
     }
 
     /// Links with peers that find this endpoint by its `address`.
-    pub(crate) fn announce(address: SocketAddr, seed: u64, retries: Option<u32>) -> Self {
+    pub(crate) fn announce(
+        address: SocketAddr,
+        seed: u64,
+        retries: Option<u32>,
+        copies: CrossMemory,
+    ) -> Self {
+        if copies == CrossMemory::Declared {
+            // A kernel without this protection needs no declaration.
+            let (Ok(()) | Err(_)) = declare_readable();
+        }
         let presence = Presence::announce(address, seed);
-        Self::new(presence.map_err(|error| UdpReason::NotPresent(error.into())), retries)
+        Self::new(presence.map_err(|error| UdpReason::NotPresent(error.into())), retries, copies)
     }
 
-    fn new(presence: Result<Presence, UdpReason>, retries: Option<u32>) -> Self {
+    fn new(
+        presence: Result<Presence, UdpReason>,
+        retries: Option<u32>,
+        copies: CrossMemory,
+    ) -> Self {
         Self {
             presence,
             peers: Vec::new(),
@@ -71,6 +86,7 @@ impl Locals {
             to_wake: Vec::new(),
             train: Train::default(),
             retries,
+            copies: copies != CrossMemory::Never,
         }
     }
 
@@ -84,6 +100,14 @@ impl Locals {
             Some(State::Udp { reason, .. }) => PeerRoute::Udp(*reason),
             Some(State::Offered(_)) => PeerRoute::Udp(UdpReason::Asked),
             Some(State::Up(_)) => PeerRoute::SharedMemory,
+        }
+    }
+
+    /// How large messages come from `peer`, if it has a link.
+    pub(crate) fn copies(&self, peer: PeerId) -> Option<PeerCopies> {
+        match self.peers.get(peer.index())? {
+            State::Up(line) => Some(line.loans.copies),
+            State::Udp { .. } | State::Offered(_) => None,
         }
     }
 
@@ -196,7 +220,7 @@ impl Locals {
 
     /// `peer` has this link from now on.
     pub(crate) fn set_up(&mut self, now: Time, peer: PeerId, link: Box<Link>) {
-        *self.state(peer) = State::Up(Box::new(Line::new(link, peer, now)));
+        *self.state(peer) = State::Up(Box::new(Line::new(link, peer, now, self.copies)));
         self.up.push(peer);
     }
 
@@ -290,6 +314,9 @@ impl Locals {
                     // A process that was killed wakes nobody.
                     let due = line.due().map_or(line::LIVENESS, |at| at.since(now));
                     longest = longest.min(due).min(line::LIVENESS);
+                    if let Some(at) = line.loans.due(now) {
+                        longest = longest.min(at.since(now));
+                    }
                 }
                 Some(State::Offered(offer)) => {
                     offer.announce_sleep();
