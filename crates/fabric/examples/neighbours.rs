@@ -13,7 +13,8 @@ use std::{
 };
 
 use elastane_fabric::{
-    Buffer, Bytes, Clock, Completion, CrossMemory, Event, Options, PeerId, RdmEndpoint, SharedMemory, TagMatch,
+    Buffer, Bytes, Clock, Completion, CrossMemory, Event, Options, PeerId, RdmEndpoint,
+    SharedMemory, TagMatch,
 };
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -94,20 +95,19 @@ fn measure(way: &str, rounds: u32, bytes: usize) -> Result<(), Failure> {
     }
     report(way, "latency", bytes, &mut trips);
     println!("{way}: {:?}", near.route(peer));
+    let mut waits = Vec::new();
+    for _ in 0..BUSY_ROUNDS {
+        receive(&mut near, bytes)?;
+        let told = clock.now();
+        receive(&mut near, bytes)?;
+        // `report` halves what it gets.
+        waits.push(clock.now().since(told) * 2);
+    }
+    report(way, "latency from a sender that then computes for 2 ms", bytes, &mut waits);
     if let Some(copies) = near.copies_from(peer) {
         let copied = near.message_counters().copied_bytes;
         println!("{way}: {copies}; {copied} bytes were");
     }
-
-    let mut waits = Vec::new();
-    for _ in 0..BUSY_ROUNDS {
-        near.send(peer, "go".into(), 0)?;
-        let asked = clock.now();
-        receive(&mut near, bytes)?;
-        // `report` halves what it gets.
-        waits.push(clock.now().since(asked) * 2);
-    }
-    report(way, "wait for a sender that computes for 2 ms, latency", bytes, &mut waits);
 
     let began = clock.now();
     let mut waiting = 0;
@@ -137,11 +137,14 @@ fn echo(way: &str, near: SocketAddr, rounds: u32, bytes: usize) -> Result<(), Fa
     }
     let clock = far.clock();
     for _ in 0..BUSY_ROUNDS {
-        receive(&mut far, bytes)?;
+        far.send(peer, "!".into(), 0)?;
         far.send(peer, message.clone(), 0)?;
         let posted = clock.now();
         while clock.now().since(posted) < BUSY {
             std::hint::spin_loop();
+        }
+        while far.outstanding() > 0 {
+            far.poll()?;
         }
     }
     for _ in 0..2 * depth(bytes) {

@@ -216,7 +216,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             if self.transport.peer_connid(peer).is_none_or(|known| known.raw() == connid)
                 && self.meet(now, peer, connid)
             {
-                self.locals.set_up(now, peer, link);
+                let address = self.transport.peer_address(peer);
+                self.locals.set_up(self.clock, peer, address, link);
             }
         }
         for request in self.locals.take_requests() {
@@ -244,7 +245,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         }
         // It may have gone since it asked; then it stays a peer like any other.
         if let Ok(link) = request.accept(ours) {
-            self.locals.set_up(now, peer, Box::new(link));
+            let address = self.transport.peer_address(peer);
+            self.locals.set_up(self.clock, peer, address, Box::new(link));
         }
     }
 

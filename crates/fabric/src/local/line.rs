@@ -1,13 +1,13 @@
 //! The messages of one peer through its link.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use io::shm::{Corrupt, Link, Loan, Received};
 use srd::{Delivery, PeerError};
 use wire::{PeerId, Time, Token, Train};
 
 use super::loans::Loans;
-use crate::engine::Layer;
+use crate::{Clock, engine::Layer};
 
 /// Records sent before others get their turn.
 const SEND_TURN: usize = 16;
@@ -39,6 +39,8 @@ struct Sent {
 pub(super) struct Line {
     pub(super) link: Box<Link>,
     peer: PeerId,
+    /// Where the peer listens.
+    pub(super) address: SocketAddr,
     /// The layer has something to send.
     pub(super) wants: bool,
     /// In the order sent.
@@ -61,10 +63,16 @@ pub(super) struct Line {
 
 impl Line {
     /// `copies`: whether either side may copy what the other lends.
-    pub(super) fn new(mut link: Box<Link>, peer: PeerId, now: Time, copies: bool) -> Self {
+    pub(super) fn new(
+        mut link: Box<Link>,
+        (peer, address): (PeerId, SocketAddr),
+        clock: Clock,
+        copies: bool,
+    ) -> Self {
         Self {
+            address,
             lends: copies,
-            loans: if copies { Loans::try_link(&mut link) } else { Loans::off() },
+            loans: if copies { Loans::try_link(&mut link, clock) } else { Loans::off() },
             link,
             peer,
             // What was to be sent before the link was there is not announced again.
@@ -76,7 +84,7 @@ impl Line {
             hold_until: Time::ZERO,
             retries: 0,
             burst: 1,
-            checked_at: now,
+            checked_at: clock.now(),
             is_corrupt: false,
         }
     }
@@ -245,7 +253,10 @@ impl Line {
                     *hold_until = now + *hold;
                 }
                 let at = refused.partition_point(|other| other.serial < serial);
-                refused.insert(at, Sent { token: Some(token), serial, refusals: refusals.saturating_add(1) });
+                refused.insert(
+                    at,
+                    Sent { token: Some(token), serial, refusals: refusals.saturating_add(1) },
+                );
             }
         })?;
         Ok(count > 0)

@@ -5,7 +5,7 @@ use message::LoanUse;
 use wire::{MessageSeq, PeerId, Time};
 
 use super::route::PeerCopies;
-use crate::engine::Layer;
+use crate::{Clock, engine::Layer};
 
 /// Bytes copied before others get their turn.
 const TURN: usize = CopyCosts::SAMPLE;
@@ -25,8 +25,8 @@ pub(super) struct Loans {
 
 impl Loans {
     /// Tries to read the memory at the other end of `link`.
-    pub(super) fn try_link(link: &mut Link) -> Self {
-        let costs = link.try_other_memory().and_then(|()| CopyCosts::measured());
+    pub(super) fn try_link(link: &mut Link, clock: Clock) -> Self {
+        let costs = link.try_other_memory().and_then(|()| CopyCosts::measured(|| clock.now()));
         let copies = match costs {
             // Where the peer's sending and this side's receiving together are faster than this
             // side's copying alone, it is waited for as long as a copy takes: so the wait never
@@ -107,7 +107,7 @@ impl Loans {
                     let copied = link.copy_loan(loan, range.start, into);
                     layer.copied(copying, copied.is_ok());
                     if let Err(reason) = copied {
-                        self.fail(at, reason, link);
+                        self.fail(at, reason, link, peer);
                     }
                     return true;
                 }
@@ -117,10 +117,11 @@ impl Loans {
     }
 
     /// A loan could not be read: what it is of comes through the ring.
-    fn fail(&mut self, at: usize, reason: Unreadable, link: &mut Link) {
+    fn fail(&mut self, at: usize, reason: Unreadable, link: &mut Link, peer: PeerId) {
         self.open.remove(at);
         // A loan that is over says nothing of the others.
         if reason != Unreadable::Broken {
+            log::info!("peer {peer:?}: large messages through the rings from now on: {reason}");
             self.copies = PeerCopies::Rings(Some(reason));
             self.open.clear();
             link.leave_other_memory();

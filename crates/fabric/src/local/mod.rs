@@ -13,7 +13,7 @@ use wire::{PeerId, Time, Token, Train};
 
 use self::line::Line;
 pub use self::route::{CrossMemory, LocalError, PeerCopies, PeerRoute, SharedMemory, UdpReason};
-use crate::engine::Layer;
+use crate::{Clock, engine::Layer};
 
 /// The most links of one endpoint. Each is looked at whenever progress is made.
 const MAX_LINKS: usize = 256;
@@ -70,6 +70,9 @@ impl Locals {
             let (Ok(()) | Err(_)) = declare_readable();
         }
         let presence = Presence::announce(address, seed);
+        if let Err(error) = &presence {
+            log::info!("{address}: UDP for all peers: {error}");
+        }
         Self::new(presence.map_err(|error| UdpReason::NotPresent(error.into())), retries, copies)
     }
 
@@ -159,7 +162,14 @@ impl Locals {
                 *self.state(peer) = State::Offered(offer);
                 self.offered.push(peer);
             }
-            Err(reason) => self.put_off(now, peer, reason),
+            Err(reason) => {
+                let known = self.route(peer);
+                self.put_off(now, peer, reason);
+                // It is tried again and again.
+                if known != PeerRoute::Udp(reason) {
+                    log::info!("peer {address}: UDP: {reason}");
+                }
+            }
         }
     }
 
@@ -218,9 +228,17 @@ impl Locals {
         }
     }
 
-    /// `peer` has this link from now on.
-    pub(crate) fn set_up(&mut self, now: Time, peer: PeerId, link: Box<Link>) {
-        *self.state(peer) = State::Up(Box::new(Line::new(link, peer, now, self.copies)));
+    /// `peer`, which listens at `address`, has this link from now on.
+    pub(crate) fn set_up(
+        &mut self,
+        clock: Clock,
+        peer: PeerId,
+        address: SocketAddr,
+        link: Box<Link>,
+    ) {
+        let line = Line::new(link, (peer, address), clock, self.copies);
+        log::info!("peer {address}: shared memory; {}", line.loans.copies);
+        *self.state(peer) = State::Up(Box::new(line));
         self.up.push(peer);
     }
 
@@ -229,6 +247,7 @@ impl Locals {
         let state = std::mem::replace(self.peers.get_mut(peer.index())?, State::UNTRIED);
         let State::Up(line) = state else { return None };
         self.up.retain(|&up| up != peer);
+        log::info!("peer {}: UDP: its shared memory is gone", line.address);
         Some(line)
     }
 

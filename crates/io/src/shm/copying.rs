@@ -1,11 +1,8 @@
 //! What copies cost in this process, and whether it may copy from others at all.
 
-use std::{
-    fs,
-    hint::black_box,
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::{fs, hint::black_box, sync::OnceLock, time::Duration};
+
+use wire::Time;
 
 use super::loan::{OtherProcess, Unreadable};
 
@@ -36,46 +33,43 @@ impl CopyCosts {
     /// other things meanwhile it is faster in any case.
     #[must_use]
     pub fn worth_from(&self) -> Option<usize> {
-        let records = self.records.as_secs_f64();
-        let cross = self.cross_memory.saturating_sub(self.call).as_secs_f64();
-        if cross >= records {
-            return None;
-        }
+        let cross = self.cross_memory.saturating_sub(self.call);
+        let saved = self.records.checked_sub(cross).filter(|saved| !saved.is_zero())?;
         // Until its price is made good.
-        let bytes = self.call.as_secs_f64() * SAMPLE as f64 / (records - cross);
-        Some(bytes.ceil() as usize)
+        let bytes = (SAMPLE as u128 * self.call.as_nanos()).div_ceil(saved.as_nanos());
+        usize::try_from(bytes).ok()
     }
 
-    /// The costs in this process. Measured by the first call, which takes less than a millisecond
-    /// where nothing else runs.
+    /// The costs in this process, by the clock `now`. Measured by the first call, which takes less
+    /// than a millisecond where nothing else runs.
     ///
     /// # Errors
     /// If this process may not even copy from its own memory.
-    pub fn measured() -> Result<Self, Unreadable> {
+    pub fn measured(now: impl Fn() -> Time) -> Result<Self, Unreadable> {
         static COSTS: OnceLock<Result<CopyCosts, Unreadable>> = OnceLock::new();
-        *COSTS.get_or_init(measure)
+        *COSTS.get_or_init(|| measure(now))
     }
 }
 
-fn measure() -> Result<CopyCosts, Unreadable> {
+fn measure(now: impl Fn() -> Time) -> Result<CopyCosts, Unreadable> {
     let from = vec![1; SAMPLE];
     let mut to = vec![2; SAMPLE];
     let this = OtherProcess::this();
     let mut costs =
         CopyCosts { records: Duration::MAX, cross_memory: Duration::MAX, call: Duration::MAX };
     for _ in 0..TRIES {
-        let began = Instant::now();
+        let began = now();
         for (to, from) in to.chunks_exact_mut(RECORD).zip(from.chunks_exact(RECORD)) {
             to.copy_from_slice(black_box(from));
         }
         black_box(&mut to);
-        costs.records = costs.records.min(began.elapsed());
-        let began = Instant::now();
+        costs.records = costs.records.min(now().since(began));
+        let began = now();
         this.copy_own(&from, &mut to)?;
-        costs.cross_memory = costs.cross_memory.min(began.elapsed());
-        let began = Instant::now();
+        costs.cross_memory = costs.cross_memory.min(now().since(began));
+        let began = now();
         this.copy_own(&from[..1], &mut to[..1])?;
-        costs.call = costs.call.min(began.elapsed());
+        costs.call = costs.call.min(now().since(began));
     }
     Ok(costs)
 }
@@ -150,10 +144,19 @@ mod tests {
     }
 
     #[test]
-    fn costs_are_measured_once_and_a_call_costs_less_than_its_copy() {
-        let Ok(costs) = CopyCosts::measured() else { return };
-        assert!(costs.call <= costs.cross_memory, "{costs:?}");
-        assert_eq!(CopyCosts::measured(), Ok(costs));
+    fn costs_are_measured_once_by_the_clock_that_is_given() {
+        let ticks = std::cell::Cell::new(0);
+        let clock = || {
+            ticks.set(ticks.get() + 1);
+            Time::ZERO + Duration::from_micros(ticks.get())
+        };
+        // Where even this process's own memory cannot be copied there is nothing to measure.
+        let Ok(costs) = CopyCosts::measured(clock) else { return };
+        let micro = Duration::from_micros(1);
+        assert_eq!(costs, CopyCosts { records: micro, cross_memory: micro, call: micro });
+        let looked = ticks.get();
+        assert_eq!(CopyCosts::measured(clock), Ok(costs));
+        assert_eq!(ticks.get(), looked);
     }
 
     #[test]

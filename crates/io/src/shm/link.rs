@@ -345,12 +345,7 @@ impl Link {
     ///
     /// # Errors
     /// If it cannot be read, or not any more; what is in `into` then means nothing.
-    pub fn copy_loan(
-        &self,
-        loan: &Loan,
-        offset: usize,
-        into: &mut [u8],
-    ) -> Result<(), Unreadable> {
+    pub fn copy_loan(&self, loan: &Loan, offset: usize, into: &mut [u8]) -> Result<(), Unreadable> {
         self.other.ok_or(Unreadable::Forbidden)?.copy(loan, offset, into)
     }
 
