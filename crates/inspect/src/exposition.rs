@@ -305,7 +305,11 @@ const HELP: &[(&str, &str, &str)] = &[
     ("messages", "grants", "Grants issued for large messages"),
     ("messages", "landing_hits", "Trains the device placed where they belonged"),
     ("messages", "landing_misses", "Trains that were not what was predicted"),
-    ("messages", "copied_messages", "Messages of which bytes were copied out of the sender's memory"),
+    (
+        "messages",
+        "copied_messages",
+        "Messages of which bytes were copied out of the sender's memory",
+    ),
     ("messages", "copied_bytes", "Bytes copied out of the sender's memory"),
 ];
 

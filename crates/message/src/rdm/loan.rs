@@ -96,13 +96,7 @@ impl Rdm {
 
     /// What to copy next, at most `most` bytes, of message `seq` of `peer`, which has lent it
     /// whole and says that it has `length` bytes.
-    pub fn use_loan(
-        &mut self,
-        peer: PeerId,
-        seq: MessageSeq,
-        length: u64,
-        most: usize,
-    ) -> LoanUse {
+    pub fn use_loan(&mut self, peer: PeerId, seq: MessageSeq, length: u64, most: usize) -> LoanUse {
         self.landing.assert_returned();
         let at = match self.arriving.get(&(peer, Stream::Message(seq))) {
             Some(&Arriving::Placing(at)) => at,

@@ -249,8 +249,7 @@ impl Rdm {
             return false;
         }
         let Envelope { peer, seq, total, unscheduled, .. } = placing.envelope;
-        let sender_waits =
-            placing.is_copied || unscheduled.max(placing.authorised as u64) < total;
+        let sender_waits = placing.is_copied || unscheduled.max(placing.authorised as u64) < total;
         let placing = self.end_placing(at);
         if sender_waits {
             self.peers.activate(peer).control.push_back(Control::Stop(seq));
