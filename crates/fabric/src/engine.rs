@@ -8,15 +8,15 @@ use std::{net::SocketAddr, time::Duration};
 
 use inspect::live::{Counters, Queues};
 use io::{Arrival, Landing, Layout, PacketIo, Scratch, SendError, shm::Request};
-use message::{Landed, LandingOffer};
+use message::{Copying, Landed, LandingOffer, Lent, LoanUse};
 use srd::{Handled, Incoming, TrainLimits, Upper};
-use wire::{ConnId, Header, Kind, PeerId, Time, Train};
+use wire::{ConnId, Header, Kind, MessageSeq, PeerId, Time, Token, Train};
 
 use self::sources::Sources;
 use crate::{
     Error, Options,
     clock::Watch,
-    local::{Locals, Routed},
+    local::{CrossMemory, Locals, Routed},
     metrics::Published,
     wait::WaitObject,
 };
@@ -82,6 +82,16 @@ pub(crate) trait Layer: Upper {
     }
 
     fn deliver_unreliable(&mut self, _peer: PeerId, _payload: &[u8]) {}
+
+    fn lend(&mut self, _token: Token, _seal: u64) -> Option<Lent> {
+        None
+    }
+
+    fn use_loan(&mut self, _: PeerId, _: MessageSeq, _length: u64, _most: usize) -> LoanUse {
+        LoanUse::Over
+    }
+
+    fn copied(&mut self, _copying: Copying, _copied: bool) {}
 }
 
 #[derive(Debug)]
@@ -151,10 +161,10 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     }
 
     /// Uses shared memory with peers of this host from now on.
-    pub(crate) fn use_shared_memory(&mut self) -> Result<(), Error> {
+    pub(crate) fn use_shared_memory(&mut self, copies: CrossMemory) -> Result<(), Error> {
         let seed = getrandom::u64().map_err(Error::NoRandomness)?;
         let retries = self.transport.config().rnr_retries;
-        self.locals = Locals::announce(self.device.local_address(), seed, retries);
+        self.locals = Locals::announce(self.device.local_address(), seed, retries, copies);
         Ok(())
     }
 
@@ -217,7 +227,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             if self.transport.peer_connid(peer).is_none_or(|known| known.raw() == connid)
                 && self.meet(now, peer, connid)
             {
-                self.locals.set_up(now, peer, link);
+                let address = self.transport.peer_address(peer);
+                self.locals.set_up(self.watch.clock(), peer, address, link);
             }
         }
         for request in self.locals.take_requests() {
@@ -245,7 +256,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         }
         // It may have gone since it asked; then it stays a peer like any other.
         if let Ok(link) = request.accept(ours) {
-            self.locals.set_up(now, peer, Box::new(link));
+            let address = self.transport.peer_address(peer);
+            self.locals.set_up(self.watch.clock(), peer, address, Box::new(link));
         }
     }
 

@@ -27,8 +27,11 @@ pub use bytes::Bytes;
 pub use clock::Clock;
 pub use datagram::{DatagramEndpoint, SrdEndpoint};
 pub use inspect::Port as MetricsPort;
+pub use io::shm::Unreadable;
 pub use io::{CaptureDevice, FaultDevice, FaultSpec, PacketIo, SendError, UdpDevice, UdpOptions};
-pub use local::{LocalError, MAX_LINKS, PeerRoute, SharedMemory, UdpReason};
+pub use local::{
+    CrossMemory, LocalError, MAX_LINKS, PeerCopies, PeerRoute, SharedMemory, UdpReason,
+};
 pub use memory::{Access, Atomic, Buffer, Datatype, KeyTaken, Operator, OutOfRange, Region};
 pub use message::{
     AtomicRefused, AtomicRequest, Busy, Completion, Event, MAX_ATOMIC_BYTES, OpId,

@@ -7,13 +7,13 @@ use inspect::live::{Counters, Queues};
 use io::{PacketIo, UdpDevice};
 use memory::Buffer;
 use message::{
-    Busy, Completion, Landed, LandingOffer, OpId, PeekInfo, Rdm, ReceiveRequest, SendRequest,
-    TagMatch,
+    Busy, Completion, Copying, Landed, LandingOffer, Lent, LoanUse, OpId, PeekInfo, Rdm,
+    ReceiveRequest, SendRequest, TagMatch,
 };
-use wire::{PeerId, Tag};
+use wire::{MessageSeq, PeerId, Tag, Token};
 
 use crate::{
-    Clock, Error, Options, PeerRoute, SharedMemory,
+    Clock, Error, Options, PeerCopies, PeerRoute, SharedMemory,
     engine::{Engine, Layer},
     metrics,
 };
@@ -62,6 +62,18 @@ impl Layer for Rdm {
 
     fn return_landing(&mut self, offer: LandingOffer) {
         Self::return_landing(self, offer);
+    }
+
+    fn lend(&mut self, token: Token, seal: u64) -> Option<Lent> {
+        Self::lend(self, token, seal)
+    }
+
+    fn use_loan(&mut self, peer: PeerId, seq: MessageSeq, length: u64, most: usize) -> LoanUse {
+        Self::use_loan(self, peer, seq, length, most)
+    }
+
+    fn copied(&mut self, copying: Copying, copied: bool) {
+        Self::copied(self, copying, copied);
     }
 
     fn prepare_landed(
@@ -122,7 +134,7 @@ impl RdmEndpoint {
         let device = UdpDevice::open(options.listen, &options.device)?;
         let mut endpoint = Self::on_device(device, options)?;
         if options.shared_memory == SharedMemory::Automatic {
-            endpoint.engine.use_shared_memory()?;
+            endpoint.engine.use_shared_memory(options.cross_memory)?;
         }
         Ok(endpoint)
     }
@@ -182,6 +194,11 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// has answered.
     pub fn route(&self, peer: PeerId) -> PeerRoute {
         self.engine.locals.route(peer)
+    }
+
+    /// How large messages come from `peer`; `None` if it is not reached through shared memory.
+    pub fn copies_from(&self, peer: PeerId) -> Option<PeerCopies> {
+        self.engine.locals.copies(peer)
     }
 
     /// Sends an untagged message. `context` comes back in the completion.

@@ -372,6 +372,12 @@ const HELP: &[(&str, &str, &str)] = &[
     ("shared_memory", "rx_bytes", "Bytes of records received through shared memory"),
     ("shared_memory", "rx_refused", "Records received that were refused here"),
     ("shared_memory", "wakes", "Sleeping peers woken"),
+    (
+        "messages",
+        "copied_messages",
+        "Messages of which bytes were copied out of the sender's memory",
+    ),
+    ("messages", "copied_bytes", "Bytes copied out of the sender's memory"),
 ];
 
 #[cfg(test)]

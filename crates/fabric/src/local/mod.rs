@@ -1,19 +1,20 @@
 //! Peers on this host, and the links to them (see docs/shared-memory.md).
 
 mod line;
+mod loans;
 mod route;
 
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use inspect::live;
-use io::shm::{Answer, Link, Offer, Presence, Request};
+use io::shm::{Answer, Link, Offer, Presence, Request, declare_readable};
 use srd::{Delivery, Filled, PeerError, Upper};
 use wire::{PeerId, Time, Token, Train};
 
 use self::line::Line;
-pub use self::route::{LocalError, PeerRoute, SharedMemory, UdpReason};
-use crate::engine::Layer;
+pub use self::route::{CrossMemory, LocalError, PeerCopies, PeerRoute, SharedMemory, UdpReason};
+use crate::{Clock, engine::Layer};
 
 /// The most links of one endpoint through shared memory. Each is looked at whenever progress is
 /// made; further peers of this host are reached by UDP.
@@ -52,6 +53,7 @@ pub(crate) struct Locals {
     retries: Option<u32>,
     /// What links carried that are no more.
     past: LocalCounters,
+    copies: bool,
 }
 
 /// What an endpoint's links carried.
@@ -89,16 +91,32 @@ impl LocalCounters {
 impl Locals {
     /// No links, ever.
     pub(crate) fn off() -> Self {
-        Self::new(Err(UdpReason::Off), None)
+        Self::new(Err(UdpReason::Off), None, CrossMemory::Never)
     }
 
     /// Links with peers that find this endpoint by its `address`.
-    pub(crate) fn announce(address: SocketAddr, seed: u64, retries: Option<u32>) -> Self {
+    pub(crate) fn announce(
+        address: SocketAddr,
+        seed: u64,
+        retries: Option<u32>,
+        copies: CrossMemory,
+    ) -> Self {
+        if copies == CrossMemory::Declared {
+            // A kernel without this protection needs no declaration.
+            let (Ok(()) | Err(_)) = declare_readable();
+        }
         let presence = Presence::announce(address, seed);
-        Self::new(presence.map_err(|error| UdpReason::NotPresent(error.into())), retries)
+        if let Err(error) = &presence {
+            log::info!("{address}: UDP for all peers: {error}");
+        }
+        Self::new(presence.map_err(|error| UdpReason::NotPresent(error.into())), retries, copies)
     }
 
-    fn new(presence: Result<Presence, UdpReason>, retries: Option<u32>) -> Self {
+    fn new(
+        presence: Result<Presence, UdpReason>,
+        retries: Option<u32>,
+        copies: CrossMemory,
+    ) -> Self {
         Self {
             presence,
             peers: Vec::new(),
@@ -108,6 +126,7 @@ impl Locals {
             train: Train::default(),
             retries,
             past: LocalCounters::default(),
+            copies: copies != CrossMemory::Never,
         }
     }
 
@@ -140,6 +159,14 @@ impl Locals {
             Some(State::Udp { reason, .. }) => PeerRoute::Udp(*reason),
             Some(State::Offered(_)) => PeerRoute::Udp(UdpReason::Asked),
             Some(State::Up(_)) => PeerRoute::SharedMemory,
+        }
+    }
+
+    /// How large messages come from `peer`, if it has a link.
+    pub(crate) fn copies(&self, peer: PeerId) -> Option<PeerCopies> {
+        match self.peers.get(peer.index())? {
+            State::Up(line) => Some(line.loans.copies),
+            State::Udp { .. } | State::Offered(_) => None,
         }
     }
 
@@ -191,7 +218,14 @@ impl Locals {
                 *self.state(peer) = State::Offered(offer);
                 self.offered.push(peer);
             }
-            Err(reason) => self.put_off(now, peer, reason),
+            Err(reason) => {
+                let known = self.route(peer);
+                self.put_off(now, peer, reason);
+                // It is tried again and again.
+                if known != PeerRoute::Udp(reason) {
+                    log::info!("peer {address}: UDP: {reason}");
+                }
+            }
         }
     }
 
@@ -250,9 +284,17 @@ impl Locals {
         }
     }
 
-    /// `peer` has this link from now on.
-    pub(crate) fn set_up(&mut self, now: Time, peer: PeerId, link: Box<Link>) {
-        *self.state(peer) = State::Up(Box::new(Line::new(link, peer, now)));
+    /// `peer`, which listens at `address`, has this link from now on.
+    pub(crate) fn set_up(
+        &mut self,
+        clock: Clock,
+        peer: PeerId,
+        address: SocketAddr,
+        link: Box<Link>,
+    ) {
+        let line = Line::new(link, (peer, address), clock, self.copies);
+        log::info!("peer {address}: shared memory; {}", line.loans.copies);
+        *self.state(peer) = State::Up(Box::new(line));
         self.up.push(peer);
     }
 
@@ -262,6 +304,7 @@ impl Locals {
         let State::Up(line) = state else { return None };
         self.up.retain(|&up| up != peer);
         self.past.add(&line.counters());
+        log::info!("peer {}: UDP: its shared memory is gone", line.address);
         Some(line)
     }
 
@@ -346,6 +389,9 @@ impl Locals {
                     // A process that was killed wakes nobody.
                     let due = line.due().map_or(line::LIVENESS, |at| at.since(now));
                     longest = longest.min(due).min(line::LIVENESS);
+                    if let Some(at) = line.loans.due(now) {
+                        longest = longest.min(at.since(now));
+                    }
                 }
                 Some(State::Offered(offer)) => {
                     offer.announce_sleep();

@@ -23,6 +23,8 @@ const SLOT: usize = 128;
 pub(crate) const INLINE: usize = SLOT - 8;
 /// Data is given out in lines of this many bytes.
 const LINE: usize = 64;
+/// What stands in place of a line in the word of a note, which lies in its slot.
+const NOTE: usize = 1;
 
 const CONSUMED: usize = 0;
 const REFUSALS: usize = 8;
@@ -63,6 +65,15 @@ pub(crate) trait Shared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the shared memory holds what no peer writes")]
 pub struct Corrupt;
+
+/// What a record is to whoever receives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A datagram of the layer above.
+    Datagram,
+    /// A word between the two ends of a link, of at most [`INLINE`] bytes.
+    Note,
+}
 
 /// The sizes of a ring. Both sides must have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +196,20 @@ impl<M: Shared> Producer<M> {
     /// # Panics
     /// If the record is longer than the geometry permits.
     pub(crate) fn publish(&mut self, head: &[u8], tail: &[u8]) -> bool {
+        self.publish_as(0, head, tail)
+    }
+
+    /// Publishes a note; `false` if there is no room.
+    ///
+    /// # Panics
+    /// If it is longer than [`INLINE`].
+    pub(crate) fn publish_note(&mut self, note: &[u8]) -> bool {
+        assert!(note.len() <= INLINE, "a note lies in its slot");
+        self.publish_as(NOTE, note, &[])
+    }
+
+    /// `mark`: what stands for a line in the word of a record that lies in its slot.
+    fn publish_as(&mut self, mark: usize, head: &[u8], tail: &[u8]) -> bool {
         let length = head.len() + tail.len();
         assert!(length <= self.geometry.record, "a record longer than the ring takes");
         if self.next - self.passed >= self.geometry.slots as u64 {
@@ -193,7 +218,7 @@ impl<M: Shared> Producer<M> {
         let slot = self.geometry.slot(self.next);
         let slot_at = self.geometry.slots_at() + slot * SLOT;
         let (at, line) = if length <= INLINE {
-            (slot_at + 8, 0)
+            (slot_at + 8, mark)
         } else {
             let Some((at, end)) = self.place(length) else { return false };
             self.data_next = end;
@@ -302,10 +327,17 @@ impl<M: Shared> Consumer<M> {
 
     /// Hands the next record to `take`, which says whether it took or refused it. Returns whether
     /// there was one.
-    pub(crate) fn receive(&mut self, take: impl FnOnce(&[u8]) -> bool) -> Result<bool, Corrupt> {
+    pub(crate) fn receive(
+        &mut self,
+        take: impl FnOnce(Kind, &[u8]) -> bool,
+    ) -> Result<bool, Corrupt> {
         let Some((length, line)) = self.published() else { return Ok(false) };
         let slot = self.geometry.slot(self.next);
+        let mut kind = Kind::Datagram;
         let at = if length <= INLINE {
+            if line == NOTE {
+                kind = Kind::Note;
+            }
             self.geometry.slots_at() + slot * SLOT + 8
         } else {
             if length > self.geometry.record || line * LINE + length > self.geometry.data {
@@ -315,7 +347,7 @@ impl<M: Shared> Consumer<M> {
         };
         // SAFETY: the word that was loaded says that the bytes are there, and the producer leaves
         // them alone until they are released.
-        let taken = unsafe { self.memory.read(at, length, take) };
+        let taken = unsafe { self.memory.read(at, length, |bytes| take(kind, bytes)) };
         self.next += 1;
         self.bytes += length as u64;
         if !taken {

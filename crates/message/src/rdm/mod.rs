@@ -2,7 +2,8 @@
 //!
 //! One file per concern: `send` and `fill` make datagrams, `receive` takes them apart, `order`
 //! holds what is ahead of its turn, `matching` and `unexpected` bring messages and receives
-//! together, `placing`, `grants` and `landing` get large messages into their buffers.
+//! together, `placing`, `grants` and `landing` get large messages into their buffers, `loan` by
+//! copying them from where they are.
 //! `initiate` posts one-sided operations and `serve` executes those of peers.
 
 mod config;
@@ -12,6 +13,7 @@ mod fill;
 mod grants;
 mod initiate;
 mod landing;
+mod loan;
 mod matching;
 mod order;
 mod peers;
@@ -40,6 +42,7 @@ pub use self::{
     counters::{Counters, OperationCounters, Tally},
     initiate::{AtomicRefused, AtomicRequest, MAX_ATOMIC_BYTES, ReadRequest, WriteRequest},
     landing::{Landed, LandingOffer},
+    loan::{Copying, Lent, LoanUse},
     matching::TagMatch,
     receive::{PeekInfo, ReceiveRequest},
     send::SendRequest,

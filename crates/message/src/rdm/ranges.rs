@@ -49,6 +49,18 @@ impl Ranges {
         }
     }
 
+    /// The last missing range below `limit`; empty if none is missing.
+    pub(super) fn last_hole_before(&self, limit: usize) -> Range<usize> {
+        let mut end = limit;
+        for range in self.ranges.iter().rev().filter(|range| range.start < limit) {
+            if range.end < end {
+                return range.end..end;
+            }
+            end = range.start;
+        }
+        0..end
+    }
+
     /// What is missing after the last byte that arrived.
     pub(super) fn last_hole(&self, limit: usize) -> Range<usize> {
         self.ranges.last().map_or(0, |last| last.end.min(limit))..limit
@@ -79,6 +91,13 @@ mod tests {
                 assert_eq!(ranges.first_hole(12), hole..hole_end);
                 let last = bitmap.iter().rposition(|byte| *byte).map_or(0, |at| at + 1);
                 assert_eq!(ranges.last_hole(12), last..12);
+                for limit in 0..=12 {
+                    let below = &bitmap[..limit];
+                    let end = below.iter().rposition(|byte| !*byte).map_or(0, |at| at + 1);
+                    let before = below[..end].iter().rposition(|byte| *byte);
+                    let hole = before.map_or(0, |at| at + 1)..end;
+                    assert_eq!(ranges.last_hole_before(limit), hole);
+                }
             }
         }
     }

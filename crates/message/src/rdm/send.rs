@@ -6,6 +6,7 @@ use wire::{MessageSeq, PeerId, RemotePlace, Tag, Token};
 
 use super::{
     Rdm,
+    loan::Seal,
     peers::Control,
     reclaim::Redo,
     records::{Content, Part},
@@ -77,6 +78,8 @@ pub(super) enum Stage {
 pub(super) struct SendOp {
     pub(super) peer: PeerId,
     pub(super) kind: Kind,
+    /// Goes before the data goes.
+    pub(super) seal: Option<Seal>,
     pub(super) data: Bytes,
     pub(super) tag: Option<Tag>,
     pub(super) remote_data: Option<u64>,
@@ -192,6 +195,7 @@ impl Rdm {
         self.sends.insert(SendOp {
             peer,
             kind,
+            seal: None,
             data,
             tag,
             remote_data,
@@ -383,6 +387,7 @@ impl Rdm {
     pub(super) fn report_send(&mut self, at: usize, result: Result<(), OperationError>) {
         let send = &mut self.sends[at];
         send.stage = Stage::Reported;
+        send.seal = None;
         send.data = Bytes::new();
         let event = match send.kind {
             Kind::Message => {

@@ -4,6 +4,7 @@ mod exhaustion;
 mod failure;
 mod landing;
 mod large;
+mod loans;
 mod matching;
 mod model;
 mod network;
