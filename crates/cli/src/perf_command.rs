@@ -293,6 +293,7 @@ fn setup(args: &PerfArgs) -> Result<Setup> {
         gap: Duration::ZERO,
         endless: false,
         fits: args.all || args.size.is_empty(),
+        longest: None,
     })
 }
 

@@ -163,7 +163,7 @@ impl Read {
         if let Some(mtu) = self.mtu {
             notes.push(format!("-m {mtu}: not set; the MTU is that of the route"));
         }
-        if self.connection.is_none() {
+        if self.connection.is_none() && !self.tcp {
             notes.push("no -c: RC is not available on this device, using SRD".to_owned());
         }
         if self.cpu {

@@ -162,6 +162,7 @@ impl Read {
                 endless: self.endless,
                 // As perftest does with datagrams.
                 fits: self.all || self.sizes.is_none(),
+                longest: None,
             },
             local,
             host,

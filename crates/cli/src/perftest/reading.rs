@@ -95,7 +95,7 @@ impl Read {
                 self.tcp = choice(option, &[("fabric", false), ("tcp", true)])?;
                 self.transport = true;
             }
-            "cpu" => self.own_cpu = Some(quantity::cpu(option.value)?),
+            "cpu" => self.own_cpu = Some(own_cpu(option)?),
             "strict" => self.strict = true,
             "run_infinitely" => self.endless = true,
             "write_with_imm" | "send_with_imm" => self.remote_data = true,
@@ -166,6 +166,10 @@ impl Read {
         }
         Ok(())
     }
+}
+
+fn own_cpu(option: Given<'_>) -> Result<usize, String> {
+    quantity::cpu(option.value).map_err(|why| format!("{}: {why}", option.name()))
 }
 
 fn number(option: Given<'_>, range: std::ops::RangeInclusive<u64>) -> Result<u64, String> {

@@ -2,7 +2,10 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -44,10 +47,13 @@ pub(super) fn run(tool: Tool, options: &Options) -> Result<bool> {
         Some(host) => connect(host, options)?,
         None => accept(options)?,
     };
+    let stop = Arc::new(AtomicBool::new(false));
     if options.setup.endless {
-        pair.stop_on(stop_flag()?);
+        stop_on_interrupt(&stop)?;
+        pair.stop_on(Arc::clone(&stop));
     }
-    let mut test = Test { tool, options, heading: heading(options, &pair), pair, rows: Vec::new() };
+    let mut test =
+        Test { tool, options, heading: heading(options, &pair), pair, stop, rows: Vec::new() };
     let passed = test.run()?;
     test.pair.close();
     if let Some(path) = &options.json {
@@ -58,15 +64,14 @@ pub(super) fn run(tool: Tool, options: &Options) -> Result<bool> {
     Ok(passed)
 }
 
-/// Comes true on Ctrl-C; a second one ends the process at once.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
+/// `stop` comes true on Ctrl-C; a second one ends the process at once.
+fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> Result<()> {
     for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))
-            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(stop))
+            .and_then(|_| flag::register(signal, Arc::clone(stop)))
             .context("cannot listen for signals")?;
     }
-    Ok(stop)
+    Ok(())
 }
 
 fn connect(host: &str, options: &Options) -> Result<Pair> {
@@ -130,6 +135,8 @@ struct Test<'a> {
     options: &'a Options,
     pair: Pair,
     heading: Heading,
+    /// Ends rows without end: somebody interrupted, or nobody reads them.
+    stop: Arc<AtomicBool>,
     /// What came out, for the JSON document.
     rows: Vec<Value>,
 }
@@ -169,11 +176,19 @@ impl Test<'_> {
         Ok(passed)
     }
 
+    /// Prints a row, for as long as somebody reads.
+    fn print(&self, row: &str) -> Result<()> {
+        if !output::print_while_read(row)? {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// In perftest's words, if the sizes are not what was asked for.
     fn say_what_fits(&self) {
         let (asked, sizes) = (&self.options.setup.sizes, &self.pair.setup().sizes);
         if asked != sizes {
-            let longest = sizes.last().copied().unwrap_or(0);
+            let longest = self.pair.longest().unwrap_or(0);
             output::say(&format!(" Max msg size in UD is MTU {longest}\n Changing to this MTU"));
         }
     }
@@ -208,7 +223,7 @@ impl Test<'_> {
             Output::MessageRate => format!("{:.6}\n", shown.millions()),
             Output::Bandwidth | Output::Latency => format!("{:.6}\n", shown.average_in(*unit)),
         };
-        output::print(&text)?;
+        self.print(&text)?;
         if self.options.both && *output == Output::Full {
             let headings = layout::headings(Goal::Bandwidth, false, *unit, self.options.cpu);
             let remote = there.map_or(own, BandwidthRow::from);

@@ -57,6 +57,15 @@ fn rows_run_until_either_side_is_interrupted_and_both_end_in_order() {
 }
 
 #[test]
+fn rows_without_a_reader_end() {
+    let links = Links::install();
+    let (mut client, server) = links.start("ib_send_bw -c SRD --run_infinitely -D 1", "");
+    client.close_output();
+    let finished = client.finish();
+    assert_eq!((finished.status, server.finish().status), (0, 0), "{finished:?}");
+}
+
+#[test]
 fn rate_is_limited_in_each_unit() {
     let links = Links::install();
     for (line, column, most) in [

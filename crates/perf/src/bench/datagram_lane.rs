@@ -7,6 +7,7 @@ use fabric::{Buffer, Completion, DatagramEndpoint, Event, Options, PeerId, SendE
 use super::{
     BenchError,
     lane::{End, Lane, Pattern, Progress, Share},
+    setup::Local,
 };
 use crate::load::LoadError;
 
@@ -121,10 +122,12 @@ impl Lane for DatagramLane {
         if share.arrivals == Some(0) {
             return Ok(());
         }
-        for _ in self.receives..share.depth {
+        let fitting = (Local::RECEIVE_BYTES / self.longest.max(1)).max(2);
+        let depth = share.depth.min(fitting);
+        for _ in self.receives..depth {
             self.receive(Buffer::zeroed(self.longest))?;
         }
-        self.receives = self.receives.max(share.depth);
+        self.receives = self.receives.max(depth);
         Ok(())
     }
 

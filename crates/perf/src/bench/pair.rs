@@ -1,6 +1,7 @@
 //! Two sides that measure together.
 
 use std::{
+    error::Error as _,
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -131,7 +132,7 @@ impl Pair {
             Ok(made) => made,
             Err(error) => {
                 // The other side may be gone, which is why this failed.
-                control.send(&Opening::Failed(error.to_string())).ok();
+                control.send(&Opening::Failed(with_causes(&error))).ok();
                 return Err(error);
             }
         };
@@ -169,6 +170,11 @@ impl Pair {
         &self.ends
     }
 
+    /// The longest message in bytes, where that is one datagram.
+    pub const fn longest(&self) -> Option<u64> {
+        self.setup.longest
+    }
+
     /// This side's machine and the other's.
     pub const fn machines(&self) -> (&Machine, &Machine) {
         (&self.machine, &self.peer_machine)
@@ -203,7 +209,7 @@ impl Pair {
             && !matches!(error, BenchError::Control(_) | BenchError::There(_))
         {
             // The other side may be gone, which is why this failed.
-            self.control.send(&Word::Failed(error.to_string())).ok();
+            self.control.send(&Word::Failed(with_causes(error))).ok();
         }
         let (mut here, mut there, is_stopped) = measured?;
         self.is_stopped = is_stopped;
@@ -423,6 +429,16 @@ fn receive_ends(control: &mut Control, count: usize) -> Result<Vec<End>, BenchEr
         Opening::Ends(ends) if ends.len() == count => Ok(ends),
         other => Err(unexpected(control, other)),
     }
+}
+
+/// The error as the other side is to read it.
+fn with_causes(error: &BenchError) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
 }
 
 fn unexpected(control: &Control, opening: Opening) -> BenchError {

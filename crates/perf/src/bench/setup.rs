@@ -151,6 +151,8 @@ pub struct Setup {
     /// Sizes that a datagram cannot hold are left out, and the only one is shortened. Otherwise
     /// they are an error.
     pub fits: bool,
+    /// The longest message in bytes, as both sides found out; only where that is one datagram.
+    pub longest: Option<u64>,
 }
 
 impl Setup {
@@ -170,6 +172,7 @@ impl Setup {
     /// # Errors
     /// The size that is too long.
     pub(super) fn fit(&mut self, longest: u64) -> Result<(), u64> {
+        self.longest = Some(longest);
         if !self.fits {
             return self
                 .sizes
@@ -331,6 +334,7 @@ mod tests {
             gap: Duration::ZERO,
             endless: false,
             fits: false,
+            longest: None,
         }
     }
 
