@@ -308,7 +308,7 @@ pub(crate) const fn default_iterations(verb: Verb, goal: Goal) -> u64 {
 /// Binds this process to a CPU, if one is wanted.
 pub(crate) fn bind(cpu: Option<usize>) -> Result<()> {
     let Some(cpu) = cpu else { return Ok(()) };
-    perf::cpu::pin_to(cpu).with_context(|| format!("--cpu {cpu}: cannot bind to it"))
+    perf::cpu::pin_to(cpu).with_context(|| format!("cannot bind this process to CPU {cpu}"))
 }
 
 /// Refuses what there is no such operation for.

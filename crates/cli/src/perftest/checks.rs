@@ -116,7 +116,7 @@ impl Read {
         }
         if self.transport || self.own_cpu.is_some() {
             return Err(
-                "--strict: perftest has no --transport and no --cpu; leave it out".to_owned()
+                "--strict: perftest has no --transport and no --on_cpu; leave it out".to_owned()
             );
         }
         if self.connection.is_none() {

@@ -40,7 +40,7 @@ const DC: Treatment = Refuse("is of DC; this is SRD: leave it out");
 const MAPPED: Treatment = Refuse("memory is the process's own; leave it out");
 
 /// All of perftest 6.29's, those of 4.5 that it renamed, and three of this program:
-/// `--transport`, `--cpu` and `--strict`.
+/// `--transport`, `--on_cpu` and `--strict`, of which none is what an abbreviation of perftest's is.
 pub(super) const FLAGS: &[Flag] = &[
     flag("port", 'p', true, Do),
     flag("ib-dev", 'd', true, Do),
@@ -63,8 +63,6 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("mcg", 'g', false, MULTICAST),
     flag("MGID", 'M', true, MULTICAST),
     flag("comm_rdma_cm", 'z', false, Do),
-    // What perftest's own help calls it.
-    flag("com_rdma_cm", ' ', false, Do),
     flag("rdma_cm", 'R', false, Do),
     flag("tos", 'T', true, Do),
     flag("hop_limit", 'L', true, Pass),
@@ -76,8 +74,6 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("version", 'V', false, Do),
     flag("report-cycles", 'C', false, Do),
     flag("report-histogrm", 'H', false, Do),
-    // What perftest's own help calls it.
-    flag("report-histogram", ' ', false, Do),
     flag("report-unsorted", 'U', false, Do),
     flag("atomic_type", 'A', true, Do),
     flag("dualport", 'O', false, Refuse("there are no ports to pair; the fabric uses every path")),
@@ -111,7 +107,7 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("source_ip", 'j', true, Do),
     flag("bind_source_ip", ' ', true, Do),
     flag("transport", ' ', true, Do),
-    flag("cpu", ' ', true, Do),
+    flag("on_cpu", ' ', true, Do),
     flag("strict", ' ', false, Do),
     flag("report_gbits", ' ', false, Do),
     flag("report-both", ' ', false, Do),
@@ -181,6 +177,10 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("pin_cores", ' ', true, Pass),
 ];
 
+/// What perftest's own help calls some of them, and what perftest takes.
+const MISSPELT: &[(&str, &str)] =
+    &[("com_rdma_cm", "comm_rdma_cm"), ("report-histogram", "report-histogrm")];
+
 /// An option as it was given.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Given<'a> {
@@ -225,6 +225,7 @@ fn read_long<'a>(
     rest: &mut impl Iterator<Item = &'a str>,
 ) -> Result<Given<'a>, String> {
     let (name, value) = text.split_once('=').map_or((text, None), |(n, v)| (n, Some(v)));
+    let name = MISSPELT.iter().find(|(said, _)| *said == name).map_or(name, |(_, meant)| meant);
     let exact = FLAGS.iter().find(|flag| flag.long == name);
     let mut similar = FLAGS.iter().filter(|flag| flag.long.starts_with(name));
     let flag = match (exact, similar.next(), similar.next()) {
@@ -290,6 +291,8 @@ mod tests {
             ("-aFs 64", "all= CPU-freq= size=64"),
             ("--size=64 --iters 5 --report_g", "size=64 iters=5 report_gbits="),
             ("-n -5 -- -x", "iters=-5 -x"),
+            ("--cpu --com --lat 5", "cpu_util= comm_rdma_cm= latency_gap=5"),
+            ("--com_rdma_cm --report-histogram", "comm_rdma_cm= report-histogrm="),
         ] {
             assert_eq!(read(line).as_deref(), Ok(wanted), "{line}");
         }

@@ -77,11 +77,11 @@ impl Read {
             "connection" => self.connection(option)?,
             "qp" => self.endpoints = Some(number(option, 1..=1024)?),
             "events" => self.events = true,
-            "comm_rdma_cm" | "com_rdma_cm" | "rdma_cm" => self.rdma_cm = true,
+            "comm_rdma_cm" | "rdma_cm" => self.rdma_cm = true,
             "tos" => self.tos = Some(number(option, 0..=255)?),
             "bidirectional" => self.bidirectional = true,
             "noPeak" => self.no_peak = true,
-            "report-histogrm" | "report-histogram" => self.histogram = true,
+            "report-histogrm" => self.histogram = true,
             "report-unsorted" => self.unsorted = true,
             "post_list" => self.post_list = Some(number(option, 1..=15_000)?),
             "duration" => self.duration = Some(number(option, 1..=86_400)?),
@@ -95,7 +95,7 @@ impl Read {
                 self.tcp = choice(option, &[("fabric", false), ("tcp", true)])?;
                 self.transport = true;
             }
-            "cpu" => self.own_cpu = Some(own_cpu(option)?),
+            "on_cpu" => self.own_cpu = Some(own_cpu(option)?),
             "strict" => self.strict = true,
             "run_infinitely" => self.endless = true,
             "write_with_imm" | "send_with_imm" => self.remote_data = true,

@@ -71,7 +71,7 @@ fn explained(long: &str) -> String {
         "latency_gap" => "microseconds between an answer and the next post",
         "write_with_imm" => "writes carry data for the server's completion",
         "send_with_imm" => "sends carry data beside their bytes",
-        "cpu" => "bind this side to this CPU; not of perftest",
+        "on_cpu" => "bind this side to this CPU; not of perftest",
         "strict" => "refuse what perftest would with SRD; not of perftest",
         "report-histogrm" => "print all latencies, sorted",
         "report-unsorted" => "print all latencies",

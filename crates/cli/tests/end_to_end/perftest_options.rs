@@ -97,7 +97,7 @@ fn remote_data_comes_with_each_operation() {
 #[test]
 fn latency_takes_gaps_and_cycles_and_a_cpu() {
     let links = Links::install();
-    let (client, server) = links.measure("ib_send_lat -c SRD -n 50 --latency_gap 2000 --cpu 0");
+    let (client, server) = links.measure("ib_send_lat -c SRD -n 50 --latency_gap 2000 --on_cpu 0");
     let [_, _, _, _, typical, ..] = rows(client.success())[0][..] else { panic!("{client:?}") };
     assert!(typical > 0.0, "{client:?}");
     assert_eq!(rows(server.success()).len(), 0, "{server:?}");
@@ -138,7 +138,7 @@ fn what_cannot_be_done_says_what_can() {
         ("ib_send_bw --rate_limit 0", "give for example 1"),
         ("ib_send_bw -C", "-C is of the latency tests"),
         ("ib_send_bw --latency_gap 1", "of the latency tests"),
-        ("ib_send_bw --cpu 5000", "choose one of"),
+        ("ib_send_bw --on_cpu 5000", "--on_cpu: `5000` is no CPU that this process may use"),
         ("ib_send_bw --strict", "RC is not available; give -c SRD"),
         ("ib_send_bw --strict -c SRD -R", "SRD does not support RDMA_CM"),
         ("ib_send_bw --strict -c SRD -T 90", "TOS only valid for rdma_cm"),

@@ -113,7 +113,7 @@ fn footing(document: &Document) -> String {
         text.push('\n');
     }
     let lost: u64 = document.rows.iter().map(|line| line.lost).sum();
-    if setup.wire == Wire::Datagram {
+    if setup.wire == Wire::Datagram && setup.goal == Goal::Bandwidth {
         text.push_str(&format!(
             "Figures are of messages that arrived; {lost} were sent and did not.\n"
         ));
