@@ -86,7 +86,7 @@ impl Unpaired {
             remote_data: setup.remote_data,
             bytes: 0,
             sent: 0,
-            arrived: 0,
+            receives: 0,
             receives_left: None,
             posted: VecDeque::new(),
             spare: Vec::new(),
@@ -104,7 +104,9 @@ pub(super) struct SendLane {
     remote_data: bool,
     bytes: usize,
     sent: u64,
-    arrived: u64,
+    /// Receives that were posted. They are matched in this order, which is that of the messages;
+    /// they complete in any.
+    receives: u64,
     /// Receives that are still to be posted; `None` for as many as it takes.
     receives_left: Option<u64>,
     posted: VecDeque<OpId>,
@@ -126,7 +128,9 @@ impl SendLane {
             Some(left) => *left -= 1,
             None => {}
         }
-        let op = self.endpoint.receive(buffer, Some(self.peer), TagMatch::Untagged, 0);
+        let number = self.receives;
+        self.receives += 1;
+        let op = self.endpoint.receive(buffer, Some(self.peer), TagMatch::Untagged, number);
         self.posted.push_back(op.map_err(LoadError::fabric)?);
         Ok(())
     }
@@ -148,17 +152,19 @@ impl Reaping for SendLane {
             | Event::RemoteWrite { .. } => {}
             Event::Received { buffer, length, remote_data, .. } => {
                 so_far.arrived += 1;
-                self.posted.pop_front();
+                let number = completion.context;
+                if let Some(at) = self.posted.iter().position(|op| *op == completion.op) {
+                    self.posted.remove(at);
+                }
                 if self.verify {
                     let found = usize::try_from(length).unwrap_or(0).min(buffer.len());
                     let found = &buffer.as_slice()[..found];
-                    self.pattern.check(self.arrived, self.bytes, 0, found)?;
-                    if self.remote_data && remote_data != Some(self.arrived) {
-                        let (message, bytes) = (self.arrived, self.bytes);
+                    self.pattern.check(number, self.bytes, 0, found)?;
+                    if self.remote_data && remote_data != Some(number) {
+                        let (message, bytes) = (number, self.bytes);
                         return Err(BenchError::Corrupt { message, bytes, at: bytes });
                     }
                 }
-                self.arrived += 1;
                 self.receive(buffer)?;
             }
         }
@@ -169,7 +175,7 @@ impl Reaping for SendLane {
 impl Lane for SendLane {
     fn begin(&mut self, share: Share) -> Result<(), BenchError> {
         self.bytes = share.bytes;
-        (self.sent, self.arrived) = (0, 0);
+        (self.sent, self.receives) = (0, 0);
         self.receives_left = share.arrivals;
         self.spare.clear();
         if share.arrivals == Some(0) {

@@ -140,6 +140,12 @@ impl Pattern {
         if expected == found {
             return Ok(());
         }
+        let whole = offset == 0 && found.len() == bytes;
+        let after = number + 1..number + Self::PIECES;
+        let other = after.into_iter().find(|&n| whole && self.message(n, bytes) == found);
+        if let Some(other) = other {
+            return Err(BenchError::OutOfOrder { expected: number, found: other });
+        }
         let differs = expected.iter().zip(found).position(|(a, b)| a != b).unwrap_or(0);
         Err(BenchError::Corrupt { message: number, bytes, at: offset + differs })
     }
@@ -168,7 +174,8 @@ mod tests {
         let first = pattern.message(0, 100).to_vec();
         pattern.check(0, 100, 0, &first).expect("as sent");
         pattern.check(0, 100, 40, &first[40..]).expect("a part of it");
-        assert!(pattern.check(1, 100, 0, &first).is_err(), "the first in place of the second");
+        let error = pattern.check(1, 100, 0, &pattern.message(3, 100)).expect_err("another");
+        assert!(matches!(error, BenchError::OutOfOrder { expected: 1, found: 3 }), "{error}");
         let mut changed = first;
         let third = pattern.message(2, 100);
         assert_eq!(pattern.find(0, &third).expect("it comes soon"), 2);

@@ -74,6 +74,14 @@ pub enum BenchError {
          measure again, or over the reliable transport"
     )]
     Lost(std::time::Duration),
+    /// A message came in the place of another.
+    #[error("message {found} arrived in the place of message {expected}")]
+    OutOfOrder {
+        /// The number of the message that was due, counted from 0 on its endpoint.
+        expected: u64,
+        /// The number of the first one after it that has the bytes that came.
+        found: u64,
+    },
     /// A message is not what was sent.
     #[error("message {message} of {bytes} bytes arrived changed: first at byte {at}")]
     Corrupt {
