@@ -39,8 +39,8 @@ const CRYPTO: Treatment = Refuse("the adapter's encryption is not there; leave i
 const DC: Treatment = Refuse("is of DC; this is SRD: leave it out");
 const MAPPED: Treatment = Refuse("memory is the process's own; leave it out");
 
-/// All of perftest 6.29's, those of 4.5 that it renamed, and three of this program:
-/// `--transport`, `--on_cpu` and `--strict`, of which none is what an abbreviation of perftest's is.
+/// All of perftest 6.29's, those of 4.5 that it renamed, and three of this program, none of which
+/// is what an abbreviation of perftest's is: `--transport`, `--on_cpu` and `--strict`.
 pub(super) const FLAGS: &[Flag] = &[
     flag("port", 'p', true, Do),
     flag("ib-dev", 'd', true, Do),
