@@ -28,6 +28,7 @@ pub use clock::Clock;
 pub use datagram::{DatagramEndpoint, SrdEndpoint};
 pub use inspect::Port as MetricsPort;
 pub use io::shm::Unreadable;
+pub use io::shm::{CrossMemoryOff, cross_memory};
 pub use io::{CaptureDevice, FaultDevice, FaultSpec, PacketIo, SendError, UdpDevice, UdpOptions};
 pub use local::{
     CrossMemory, LocalError, MAX_LINKS, PeerCopies, PeerRoute, SharedMemory, UdpReason,

@@ -217,7 +217,7 @@ pub enum LoadError {
     #[error("iperf3 failed: {0}")]
     Iperf3(String),
     /// The transport itself failed; its own words.
-    #[error("{0}")]
+    #[error(transparent)]
     Transport(Box<dyn std::error::Error + Send + Sync>),
 }
 

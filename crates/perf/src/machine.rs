@@ -47,7 +47,7 @@ impl Machine {
             mtu: mtu(connection),
             tcp_default: read("/proc/sys/net/ipv4/tcp_congestion_control"),
             load: first_number(&read("/proc/loadavg")),
-            cpu: cpu::only_one(),
+            cpu: cpu::bound_to(),
         }
     }
 }

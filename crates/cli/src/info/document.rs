@@ -127,8 +127,10 @@ pub(super) struct SharedMemory {
 pub(super) struct Cma {
     /// Which peers.
     pub peers: &'static str,
-    /// Whether a real copy worked; absent where none was tried.
-    pub works: Option<bool>,
+    /// Whether a real copy, of this process's own memory, worked and yama forbids none of others'.
+    pub works: bool,
+    /// What stands in the way.
+    pub why_not: Option<String>,
     /// What the settings say of it (`host.cma` has them all).
     pub outlook: host::CmaOutlook,
 }
@@ -235,12 +237,14 @@ fn endpoint_types(devices: &[Device]) -> Vec<EndpointType> {
 /// One entry for each way to reach a peer.
 fn transports(host: &Host, devices: &[Device]) -> Vec<Transport> {
     let shared_memory = SharedMemory::probe(host);
+    let why_not = fabric::cross_memory().err().map(|error| error.to_string());
     vec![
         Transport::Udp(Udp::probe(devices)),
         Transport::SharedMemory(shared_memory),
         Transport::Cma(Cma {
             peers: "processes of this host, for large copies",
-            works: None,
+            works: why_not.is_none(),
+            why_not,
             outlook: host.cma.outlook,
         }),
     ]

@@ -165,10 +165,9 @@ fn cma_pairs(cma: &Cma, settings: &host::Cma) -> Vec<Pair> {
         CmaOutlook::Privileged => "only with CAP_SYS_PTRACE",
         CmaOutlook::Forbidden => "forbidden until the next boot",
     };
-    let works = match cma.works {
-        None => format!("{outlook} (settings; not probed)"),
-        Some(true) => "yes: a copy was made".to_owned(),
-        Some(false) => format!("no: a copy was refused ({outlook})"),
+    let works = match &cma.why_not {
+        None => format!("yes: a copy was made; {outlook}"),
+        Some(why) => format!("no: {why}"),
     };
     let scope = settings.ptrace_scope.map_or("no Yama".to_owned(), |scope| scope.to_string());
     let yes = |is_so: bool| if is_so { "yes" } else { "no" }.to_owned();
