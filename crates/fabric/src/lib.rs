@@ -29,10 +29,12 @@ pub use datagram::{DatagramEndpoint, SrdEndpoint};
 pub use inspect::Port as MetricsPort;
 pub use io::{CaptureDevice, FaultDevice, FaultSpec, PacketIo, SendError, UdpDevice, UdpOptions};
 pub use local::{LocalError, PeerRoute, SharedMemory, UdpReason};
-pub use memory::{Access, Atomic, Buffer, Datatype, KeyTaken, Operator, OutOfRange, Region};
+pub use memory::{
+    Access, Atomic, Buffer, Datatype, KeyTaken, Operator, OutOfRange, Region, borrowed_bytes,
+};
 pub use message::{
-    AtomicRefused, AtomicRequest, Busy, Completion, Event, MAX_ATOMIC_BYTES, OpId,
-    OperationCounters, OperationError, PeekInfo, ReadRequest, SendRequest, TagMatch, Tally,
+    AtomicRefused, AtomicRequest, Busy, Completion, Event, MAX_ATOMIC_BYTES, MultiReceiveRequest,
+    OpId, OperationCounters, OperationError, PeekInfo, ReadRequest, SendRequest, TagMatch, Tally,
     WriteRequest,
 };
 pub use options::{Error, METRICS_VARIABLE, Metrics, Options};

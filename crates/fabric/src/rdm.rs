@@ -7,8 +7,8 @@ use inspect::live::{Counters, Queues};
 use io::{PacketIo, UdpDevice};
 use memory::Buffer;
 use message::{
-    Busy, Completion, Landed, LandingOffer, OpId, PeekInfo, Rdm, ReceiveRequest, SendRequest,
-    TagMatch,
+    Busy, Completion, Landed, LandingOffer, MultiReceiveRequest, OpId, PeekInfo, Rdm,
+    ReceiveRequest, SendRequest, TagMatch,
 };
 use wire::{PeerId, Tag};
 
@@ -234,6 +234,20 @@ impl<D: PacketIo> RdmEndpoint<D> {
         self.engine
             .layer
             .post_receive(request)
+            .map_err(|(busy, buffer)| ReceiveRefused { busy, buffer })
+    }
+
+    /// Posts a receive that takes many messages, one right behind another, until too little of its
+    /// buffer is left (`FI_MULTI_RECV`). Each completes with its part of the buffer, and
+    /// [`message::Event::Released`] comes last. A message that does not fit what is left goes to
+    /// the next receive.
+    ///
+    /// # Errors
+    /// [`ReceiveRefused`], with the buffer, while too many operations wait for completion.
+    pub fn multi_receive(&mut self, request: MultiReceiveRequest) -> Result<OpId, ReceiveRefused> {
+        self.engine
+            .layer
+            .post_multi_receive(request)
             .map_err(|(busy, buffer)| ReceiveRefused { busy, buffer })
     }
 

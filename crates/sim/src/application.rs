@@ -5,8 +5,8 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
 use memory::{Buffer, Region};
 use message::{
-    AtomicRequest, Completion, Event, OpId, OperationError, Rdm, ReadRequest, ReceiveRequest,
-    SendRequest, WriteRequest,
+    AtomicRequest, Completion, Event, MultiReceiveRequest, OpId, OperationError, Rdm, ReadRequest,
+    ReceiveRequest, SendRequest, WriteRequest,
 };
 use rustc_hash::FxHashMap;
 use srd::PeerError;
@@ -61,6 +61,17 @@ pub(crate) struct Received {
     pub(crate) message_length: u64,
     /// The buffer holds the beginning of that message, and as much as the completion says.
     pub(crate) intact: bool,
+    /// The bytes of the receive's buffer that are the message's.
+    pub(crate) place: (u64, usize),
+}
+
+/// How a receive for many messages ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Released {
+    pub(crate) receive: u64,
+    pub(crate) ending: Ending,
+    /// Bytes of its buffer that no message took.
+    pub(crate) rest: usize,
 }
 
 /// What an application tells the ledger.
@@ -70,6 +81,7 @@ pub(crate) enum Told {
     SendEnded(u32, Ending),
     ReceivePosted(u64, Receive),
     ReceiveEnded(Received),
+    ReceiveReleased(Released),
     RemotePosted(u32),
     RemoteEnded(RemoteEnded),
     /// A write arrived here and asked for it to be known; whether all of it was there.
@@ -226,7 +238,9 @@ impl Application {
         host_of: impl Fn(PeerId) -> Option<usize>,
     ) {
         let Completion { context, peer, event, result, .. } = completion;
-        self.cancelable.remove(&context);
+        if !matches!(event, Event::Received { .. }) || !self.is_multi(context & !RECEIVE) {
+            self.cancelable.remove(&context);
+        }
         match event {
             Event::Sent => {
                 let number = u32::try_from(context).unwrap_or(u32::MAX);
@@ -252,13 +266,22 @@ impl Application {
             Event::RemoteWrite { data, .. } => {
                 self.remote_heard(u32::try_from(data).unwrap_or(u32::MAX));
             }
-            Event::Received { tag, remote_data, length, message_length, buffer } => {
+            Event::Released { rest } => {
                 let receive = context & !RECEIVE;
+                self.receives.remove(&receive);
+                let (ending, rest) = (result.into(), rest.len());
+                self.told.push_back(Told::ReceiveReleased(Released { receive, ending, rest }));
+            }
+            Event::Received { tag, remote_data, length, message_length, offset, buffer } => {
+                let receive = context & !RECEIVE;
+                let place = (offset, buffer.len());
                 let number = number_of(tag, remote_data);
                 let from = peer.and_then(host_of);
                 let intact = self.is_intact(number, &buffer, length);
                 let ending = result.into();
-                if let Some((_, Receive { at: u64::MAX, class, .. })) =
+                if self.is_multi(receive) {
+                    drop(buffer);
+                } else if let Some((_, Receive { at: u64::MAX, class, .. })) =
                     self.receives.remove(&receive)
                 {
                     self.pool_left[usize::from(class == Class::AnyTag)] += 1;
@@ -274,9 +297,15 @@ impl Application {
                     number,
                     message_length,
                     intact,
+                    place,
                 }));
             }
         }
+    }
+
+    /// Whether a receive takes many messages.
+    fn is_multi(&self, receive: u64) -> bool {
+        self.receives.get(&receive).is_some_and(|(_, receive)| receive.least.is_some())
     }
 
     /// An operation on a peer's memory ended; `look` says of a success whether it is as it should
@@ -421,8 +450,14 @@ impl Application {
         for (kind, class) in [Class::Untagged, Class::AnyTag].into_iter().enumerate() {
             while self.pool_open && self.pool_left[kind] > 0 {
                 let capacity = self.plan.pool.capacity;
-                let receive =
-                    Receive { from: None, class, capacity, at: u64::MAX, cancel_after: None };
+                let receive = Receive {
+                    from: None,
+                    class,
+                    capacity,
+                    least: None,
+                    at: u64::MAX,
+                    cancel_after: None,
+                };
                 let buffer = self.spare.pop().unwrap_or_else(|| Buffer::zeroed(capacity));
                 if !self.post_receive(now, receive, buffer, rdm, peer_of) {
                     return;
@@ -442,8 +477,15 @@ impl Application {
     ) -> bool {
         let context = RECEIVE | self.posted;
         let from = receive.from.map(|from| peer_of(from as usize));
-        let request = ReceiveRequest { buffer, from, tag: receive.class.tag_match(), context };
-        let Ok(op) = rdm.post_receive(request) else {
+        let tag = receive.class.tag_match();
+        let posted = match receive.least {
+            None => rdm.post_receive(ReceiveRequest { buffer, from, tag, context }),
+            Some(least) => {
+                let request = MultiReceiveRequest { buffer, least, from, tag, context };
+                rdm.post_multi_receive(request)
+            }
+        };
+        let Ok(op) = posted else {
             self.busy = true;
             return false;
         };

@@ -108,7 +108,7 @@ impl Rdm {
         let kind = Kind::Read { place, total, unscheduled: 0 };
         let op = self.enqueue(peer, kind, seq, SendRequest { context, ..SendRequest::default() });
         let (from, tag) = (Some(peer), TagMatch::Untagged);
-        let receive = Receive { op, context, from, tag, buffer };
+        let receive = Receive { op, context, from, tag, buffer, piece: None };
         let envelope = Envelope { peer, seq, tag: None, remote_data: None, total, unscheduled };
         let at = self.expect_stream(receive, envelope, Stream::Read(seq));
         self.open_grants(at);

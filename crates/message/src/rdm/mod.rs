@@ -13,6 +13,7 @@ mod grants;
 mod initiate;
 mod landing;
 mod matching;
+mod multi;
 mod order;
 mod peers;
 mod placing;
@@ -41,6 +42,7 @@ pub use self::{
     initiate::{AtomicRefused, AtomicRequest, MAX_ATOMIC_BYTES, ReadRequest, WriteRequest},
     landing::{Landed, LandingOffer},
     matching::TagMatch,
+    multi::MultiReceiveRequest,
     receive::{PeekInfo, ReceiveRequest},
     send::SendRequest,
 };
@@ -49,6 +51,7 @@ use self::{
     initiate::PendingAtomic,
     landing::Landing,
     matching::PostedReceives,
+    multi::Multi,
     peers::Peers,
     placing::{Arriving, Placing},
     records::Records,
@@ -102,6 +105,7 @@ pub struct Rdm {
     open: FxHashMap<(PeerId, Stream), usize>,
     records: Records,
     posted: PostedReceives,
+    multis: Slab<Multi>,
     unexpected: UnexpectedStore,
     placing: Slab<Placing>,
     arriving: FxHashMap<(PeerId, Stream), Arriving>,

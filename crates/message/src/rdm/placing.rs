@@ -279,6 +279,7 @@ impl Rdm {
             Ok(())
         };
         self.operations.receives.count(result.is_ok());
+        let piece = receive.piece;
         self.completions.push_back(Completion {
             op: receive.op,
             context: receive.context,
@@ -288,10 +289,12 @@ impl Rdm {
                 remote_data: envelope.remote_data,
                 length: envelope.total.min(room),
                 message_length: envelope.total,
+                offset: piece.map_or(0, |piece| piece.offset as u64),
                 buffer: receive.buffer,
             },
             result,
         });
+        self.piece_over(piece);
     }
 
     /// Completes a receive that got no message, or only part of one, in error.
@@ -303,6 +306,7 @@ impl Rdm {
         error: OperationError,
     ) {
         self.operations.receives.count(false);
+        let piece = receive.piece;
         self.completions.push_back(Completion {
             op: receive.op,
             context: receive.context,
@@ -312,9 +316,11 @@ impl Rdm {
                 remote_data: envelope.and_then(|envelope| envelope.remote_data),
                 length: 0,
                 message_length: envelope.map_or(0, |envelope| envelope.total),
+                offset: piece.map_or(0, |piece| piece.offset as u64),
                 buffer: receive.buffer,
             },
             result: Err(error),
         });
+        self.piece_over(piece);
     }
 }

@@ -6,6 +6,7 @@ mod landing;
 mod large;
 mod matching;
 mod model;
+mod multi;
 mod network;
 mod one_sided;
 mod sharing;

@@ -168,7 +168,7 @@ impl RemoteLane {
                 }
             }
             Event::RemoteWrite { .. } => so_far.arrived += 1,
-            Event::Received { .. } => {}
+            Event::Received { .. } | Event::Released { .. } => {}
         }
         Ok(())
     }
