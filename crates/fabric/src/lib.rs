@@ -34,8 +34,8 @@ pub use memory::{
 };
 pub use message::{
     AtomicRefused, AtomicRequest, Busy, Completion, Event, MAX_ATOMIC_BYTES, MultiReceiveRequest,
-    OpId, OperationCounters, OperationError, PeekInfo, ReadRequest, SendRequest, TagMatch, Tally,
-    WriteRequest,
+    OpId, OperationClass, OperationCounters, OperationError, Order, PeekInfo, ReadRequest,
+    SendRequest, TagMatch, Tally, WriteRequest,
 };
 pub use options::{Error, METRICS_VARIABLE, Metrics, Options};
 pub use rdm::{RdmEndpoint, ReceiveRefused};

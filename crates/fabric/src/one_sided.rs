@@ -142,6 +142,13 @@ impl<D: PacketIo> RdmEndpoint<D> {
         Ok(op)
     }
 
+    /// What is posted to `to` from now on takes effect there only once everything posted to it
+    /// before is complete (`FI_FENCE`). [`message::Config::order`] asks for such order between
+    /// all operations of certain kinds.
+    pub fn fence(&mut self, to: PeerId) {
+        self.engine.layer.fence(to);
+    }
+
     /// How many operations of each kind ended, and how (`fi_cntr`).
     pub fn operations(&self) -> OperationCounters {
         self.engine.layer.operations()

@@ -251,8 +251,9 @@ impl<D: PacketIo> RdmEndpoint<D> {
             .map_err(|(busy, buffer)| ReceiveRefused { busy, buffer })
     }
 
-    /// Cancels an operation that has not begun. Returns whether it did; then the operation
-    /// completes with [`message::OperationError::Canceled`].
+    /// Cancels an operation that has not begun, or a large message that is not sent entirely.
+    /// Returns whether it did; then the operation completes with
+    /// [`message::OperationError::Canceled`].
     pub fn cancel(&mut self, op: OpId) -> bool {
         self.engine.layer.cancel(op)
     }

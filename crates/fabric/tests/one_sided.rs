@@ -9,8 +9,8 @@ use std::{
 
 use elastane_fabric::{
     Access, Atomic, AtomicRequest, Buffer, Bytes, Clock, Completion, Datatype, Event,
-    OperationError, Operator, Options, RKey, RdmEndpoint, RefusalCause, Region, RemotePlace,
-    SharedMemory, WriteRequest,
+    OperationError, Operator, Options, Order, RKey, RdmEndpoint, RefusalCause, Region, RemotePlace,
+    SharedMemory, TagMatch, WriteRequest,
 };
 
 /// No test waits longer for one thing; each takes milliseconds unless something is broken.
@@ -53,6 +53,36 @@ fn count(place: RemotePlace) -> AtomicRequest {
         fetch: true,
         context: 0,
         complete: true,
+    }
+}
+
+#[test]
+fn message_behind_ordered_writes_finds_them_placed_and_what_waits_can_be_cancelled() {
+    for shared_memory in [SharedMemory::Automatic, SharedMemory::Never] {
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut options = Options { shared_memory, ..Options::listen(here) };
+        options.messages.order = Order::SEND_AFTER_WRITE;
+        let mut near = RdmEndpoint::open(&options).expect("the loopback device is there");
+        let mut far = open_with(shared_memory);
+        let peer = near.peer(far.address()).expect("there is room");
+        let memory = Region::zeroed(1 << 20);
+        let place = RemotePlace { key: far.register(memory.clone(), Access::ALL), offset: 0 };
+        for round in 1..=5_u8 {
+            let data = Bytes::from(vec![round; 1 << 20]);
+            near.write(peer, place, data.clone(), 0).expect("there is room");
+            near.send(peer, Bytes::new(), 0).expect("there is room");
+            let late = near.write(peer, place, Bytes::from(vec![99]), 0).expect("there is room");
+            assert!(near.cancel(late), "it waits behind the message");
+            let buffer = Buffer::zeroed(0);
+            far.receive(buffer, None, TagMatch::Untagged, 0).expect("there is room");
+            let heard = completion(&mut far, &mut near);
+            assert!(matches!(heard.event, Event::Received { .. }));
+            assert_eq!(memory.to_vec(), data);
+            let mut ends: Vec<_> =
+                (0..3).map(|_| completion(&mut near, &mut far).result.is_ok()).collect();
+            ends.sort_unstable();
+            assert_eq!(ends, [false, true, true]);
+        }
     }
 }
 

@@ -24,6 +24,6 @@ pub use completion::{Busy, Completion, Event, OpId, OperationError};
 pub use datagrams::DatagramQueue;
 pub use rdm::{
     AtomicRefused, AtomicRequest, Config, Counters, Landed, LandingOffer, MAX_ATOMIC_BYTES,
-    MultiReceiveRequest, OperationCounters, PeekInfo, Rdm, ReadRequest, ReceiveRequest,
-    SendRequest, TagMatch, Tally, WriteRequest,
+    MultiReceiveRequest, OperationClass, OperationCounters, Order, PeekInfo, Rdm, ReadRequest,
+    ReceiveRequest, SendRequest, TagMatch, Tally, WriteRequest,
 };

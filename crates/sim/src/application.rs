@@ -91,6 +91,7 @@ pub(crate) enum Told {
 }
 
 const RECEIVE: u64 = 1 << 63;
+const REMOTE: u64 = 1 << 62;
 
 /// How many messages, receives and one-sided operations of its plan a host has posted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -238,9 +239,7 @@ impl Application {
         host_of: impl Fn(PeerId) -> Option<usize>,
     ) {
         let Completion { context, peer, event, result, .. } = completion;
-        if !matches!(event, Event::Received { .. }) || !self.is_multi(context & !RECEIVE) {
-            self.cancelable.remove(&context);
-        }
+        self.forget_cancel(context, &event);
         match event {
             Event::Sent => {
                 let number = u32::try_from(context).unwrap_or(u32::MAX);
@@ -303,6 +302,17 @@ impl Application {
         }
     }
 
+    /// What is over need not be cancelled.
+    fn forget_cancel(&mut self, context: u64, event: &Event) {
+        let key = match event {
+            Event::RemoteWrite { .. } => return,
+            Event::Received { .. } if self.is_multi(context & !RECEIVE) => return,
+            Event::Sent | Event::Released { .. } | Event::Received { .. } => context,
+            Event::Written | Event::Read { .. } | Event::Atomic { .. } => REMOTE | context,
+        };
+        self.cancelable.remove(&key);
+    }
+
     /// Whether a receive takes many messages.
     fn is_multi(&self, receive: u64) -> bool {
         self.receives.get(&receive).is_some_and(|(_, receive)| receive.least.is_some())
@@ -348,16 +358,17 @@ impl Application {
             let (peer, place) = (peer_of(remote.to as usize), remote.place(number));
             let context = number.into();
             let posted = match remote.deed {
-                Deed::Write { event } => {
+                Deed::Write { .. } | Deed::Log(_) => {
                     let data = self.plan.remote.payload(number).into();
+                    let event = remote.deed == Deed::Write { event: true };
                     let remote_data = event.then_some(context);
                     let request =
                         WriteRequest { data, place, remote_data, context, complete: true };
-                    rdm.post_write(peer, request).is_ok()
+                    rdm.post_write(peer, request).ok()
                 }
                 Deed::Read => {
                     let buffer = Buffer::zeroed(remote.bytes);
-                    rdm.post_read(peer, ReadRequest { buffer, place, context }).is_ok()
+                    rdm.post_read(peer, ReadRequest { buffer, place, context }).ok()
                 }
                 Deed::Add(value) => {
                     let operands = value.to_le_bytes().to_vec().into();
@@ -371,14 +382,15 @@ impl Application {
                         context,
                         complete,
                     };
-                    rdm.post_atomic(peer, request).is_ok()
+                    rdm.post_atomic(peer, request).ok()
                 }
             };
-            if !posted {
+            let Some(op) = posted else {
                 self.busy = true;
                 break;
-            }
+            };
             self.next_remote += 1;
+            self.plan_cancel(now, remote.cancel_after, REMOTE | context, op);
             self.told.push_back(Told::RemotePosted(number));
         }
     }

@@ -25,6 +25,8 @@ pub(crate) enum Purpose {
     Remote,
     /// Receives that take many messages.
     MultiReceives,
+    /// Order among operations, and cancelling of one-sided ones.
+    Order,
     /// Datagrams nobody sent.
     Hostile,
     /// The endpoint of one host in one incarnation.
@@ -44,6 +46,7 @@ impl Purpose {
             Self::Limits => 8,
             Self::Remote => 9,
             Self::MultiReceives => 10,
+            Self::Order => 11,
             Self::Endpoint { host, incarnation } => {
                 1 << 60 | u64::from(incarnation) << 32 | host as u64
             }

@@ -22,6 +22,7 @@ mod receive;
 mod reclaim;
 mod records;
 mod send;
+mod sequel;
 mod serve;
 mod stored;
 mod stream;
@@ -45,6 +46,7 @@ pub use self::{
     multi::MultiReceiveRequest,
     receive::{PeekInfo, ReceiveRequest},
     send::SendRequest,
+    sequel::{OperationClass, Order},
 };
 use self::{
     grants::Grants,

@@ -9,4 +9,5 @@ mod model;
 mod multi;
 mod network;
 mod one_sided;
+mod sequel;
 mod sharing;

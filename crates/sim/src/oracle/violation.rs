@@ -56,9 +56,7 @@ pub enum Violation {
         receive: u64,
     },
     /// Multi-receives.
-    #[error(
-        "the messages in multi-receive {receive} of host {host} do not lie gapless, or it ended early"
-    )]
+    #[error("multi-receive {receive} of host {host} has gaps between messages or ended early")]
     BadPacking {
         /// Where.
         host: usize,
