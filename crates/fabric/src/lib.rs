@@ -30,13 +30,15 @@ pub use inspect::Port as MetricsPort;
 pub use io::{CaptureDevice, FaultDevice, FaultSpec, PacketIo, SendError, UdpDevice, UdpOptions};
 pub use local::{LocalError, PeerRoute, SharedMemory, UdpReason};
 pub use memory::{
-    Access, Atomic, Buffer, Datatype, KeyTaken, Operator, OutOfRange, Region, borrowed_bytes,
+    Access, Atomic, Buffer, Datatype, KeyTaken, Operator, OutOfRange, Region, Regions,
+    borrowed_bytes,
 };
 pub use message::{
     AtomicRefused, AtomicRequest, Busy, Completion, Event, MAX_ATOMIC_BYTES, MultiReceiveRequest,
     OpId, OperationClass, OperationCounters, OperationError, Order, PeekInfo, ReadRequest,
     SendRequest, TagMatch, Tally, WriteRequest,
 };
+pub use one_sided::new_regions;
 pub use options::{Error, METRICS_VARIABLE, Metrics, Options};
 pub use rdm::{RdmEndpoint, ReceiveRefused};
 pub use srd::PeerError;

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use inspect::{Port as MetricsPort, PortError, PublishError};
 use io::{OpenError, UdpOptions};
+use memory::Regions;
 
 use crate::SharedMemory;
 
@@ -21,6 +22,10 @@ pub struct Options {
     /// Whether [`crate::RdmEndpoint::open`] uses shared memory with peers on this host. Endpoints
     /// of other kinds, and those on a device of the caller's choice, never do.
     pub shared_memory: SharedMemory,
+    /// The regions that peers reach through the endpoint. Endpoints that are given clones of one
+    /// registry share what is registered with any of them (a domain); `None` makes a new one,
+    /// with random keys.
+    pub regions: Option<Regions>,
     /// How long a waiting call spins before it sleeps.
     pub spin: Duration,
     /// Whether counters and paths are to be had on a loopback port while the endpoint lives.
@@ -53,6 +58,7 @@ impl Options {
             messages: message::Config::default(),
             device: UdpOptions::default(),
             shared_memory: SharedMemory::default(),
+            regions: None,
             spin: Duration::from_micros(50),
             metrics: Metrics::default(),
         }

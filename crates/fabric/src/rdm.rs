@@ -16,6 +16,7 @@ use crate::{
     Clock, Error, Options, PeerRoute, SharedMemory,
     engine::{Engine, Layer},
     metrics,
+    one_sided::new_regions,
 };
 
 impl Layer for Rdm {
@@ -127,9 +128,11 @@ impl RdmEndpoint {
 impl<D: PacketIo> RdmEndpoint<D> {
     /// Opens an endpoint on `device`.
     pub fn on_device(device: D, options: &Options) -> Result<Self, Error> {
-        let mut secret = [0; 16];
-        getrandom::fill(&mut secret).map_err(Error::NoRandomness)?;
-        let layer = Rdm::new(options.messages.clone()).with_key_secret(secret);
+        let regions = match &options.regions {
+            Some(regions) => regions.clone(),
+            None => new_regions()?,
+        };
+        let layer = Rdm::new(options.messages.clone()).with_regions(regions);
         let engine = Engine::new(device, options, layer)?;
         Ok(Self { engine, spin: options.spin, closed: false })
     }

@@ -1,6 +1,13 @@
 //! Memory of somebody else, reached by address. The only unsafe code of the crate.
 
-use std::ptr::NonNull;
+use std::{
+    ops::Range,
+    ptr::NonNull,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering},
+    },
+};
 
 use bytes::Bytes;
 
@@ -11,6 +18,24 @@ use crate::{Buffer, Region};
 pub(crate) struct RawBytes {
     start: NonNull<u8>,
     length: usize,
+}
+
+/// Bytes of the widest element.
+const WIDEST: usize = 32;
+/// Bytes of memory that share a lock.
+const LOCK_BYTES: usize = 64;
+/// Elements that the processor does not change at once take turns here, by address: regions may
+/// overlap without knowing it.
+static LOCKS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
+
+/// The locks of all bytes of an element, which are at most two.
+fn lock(bytes: Range<usize>) -> [Option<MutexGuard<'static, ()>>; 2] {
+    let of = |address: usize| address / LOCK_BYTES % LOCKS.len();
+    let (first, last) = (of(bytes.start), of(bytes.end.saturating_sub(1).max(bytes.start)));
+    // All take the lower first, so that nobody waits in a circle.
+    let [low, high] = [first.min(last), first.max(last)];
+    let take = |at: usize| Some(LOCKS[at].lock().unwrap_or_else(PoisonError::into_inner));
+    [take(low), if low == high { None } else { take(high) }]
 }
 
 // SAFETY: the maker promised that the bytes may be accessed from any thread; the address itself
@@ -52,6 +77,62 @@ impl RawBytes {
         // SAFETY: the bytes are inside the memory vouched for, which no reference covers; so
         // `from` is no part of it.
         unsafe { into.copy_from_nonoverlapping(NonNull::from(from).cast(), from.len()) };
+    }
+
+    /// Replaces the bytes of one element by what `change` makes of them, atomically; `old` gets
+    /// what was there. Elements of 1, 2, 4 or 8 bytes in their natural places are changed by the
+    /// processor's own atomic operations, so atomically towards anybody else's of the same size;
+    /// others under locks that all callers share.
+    ///
+    /// # Panics
+    /// If they are not all inside.
+    pub(crate) fn update(&self, offset: usize, old: &mut [u8], change: impl Fn(&mut [u8])) {
+        self.assert_inside(offset, old.len());
+        // SAFETY: as above.
+        let start = unsafe { self.start.add(offset) };
+        let address = start.addr().get();
+        if !address.is_multiple_of(old.len().max(1)) {
+            return self.update_locked(offset, address, old, change);
+        }
+        macro_rules! update {
+            ($atomic:ty, $word:ty) => {{
+                // SAFETY: the word is inside the memory vouched for and in its natural place;
+                // whatever accesses it meanwhile does so as the region's maker promised.
+                let word = unsafe { <$atomic>::from_ptr(start.cast().as_ptr()) };
+                let changed = |value: $word| {
+                    let mut bytes = value.to_ne_bytes();
+                    change(&mut bytes);
+                    let new = <$word>::from_ne_bytes(bytes);
+                    (new != value).then_some(new)
+                };
+                let was = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, changed);
+                old.copy_from_slice(&was.unwrap_or_else(|same| same).to_ne_bytes());
+            }};
+        }
+        match old.len() {
+            1 => update!(AtomicU8, u8),
+            2 => update!(AtomicU16, u16),
+            4 => update!(AtomicU32, u32),
+            8 => update!(AtomicU64, u64),
+            _ => self.update_locked(offset, address, old, change),
+        }
+    }
+
+    fn update_locked(
+        &self,
+        offset: usize,
+        address: usize,
+        old: &mut [u8],
+        change: impl Fn(&mut [u8]),
+    ) {
+        let turn = lock(address..address + old.len());
+        self.copy_out(offset, old);
+        let mut new = [0; WIDEST];
+        let new = &mut new[..old.len()];
+        new.copy_from_slice(old);
+        change(new);
+        self.copy_in(offset, new);
+        drop(turn);
     }
 
     fn assert_inside(&self, offset: usize, length: usize) {
@@ -152,8 +233,10 @@ impl Region {
     ///
     /// # Safety
     /// Until the last clone is dropped, the `length` bytes at `start` must stay allocated,
-    /// readable and writable from any thread, and no Rust reference to them may exist. What else
-    /// accesses them meanwhile sees bytes change at any time.
+    /// readable and writable from any thread, and no Rust reference to them may exist, but for
+    /// those to atomic integers. What else accesses them meanwhile sees bytes change at any time;
+    /// the processor's atomic operations of 1, 2, 4 and 8 bytes in their natural places are
+    /// atomic towards [`Region::atomic`] and operations of peers on elements of the same size.
     pub unsafe fn from_raw(start: NonNull<u8>, length: usize) -> Self {
         // SAFETY: the caller promised it.
         let raw = unsafe { RawBytes::new(start, length) };
@@ -181,6 +264,75 @@ mod tests {
         drop(region);
         assert_eq!(memory[8..16], 7_u64.to_le_bytes());
         assert_eq!(memory[..8], [7; 8]);
+    }
+
+    const THREADS: usize = 3;
+    const ROUNDS: u64 = 2_000;
+
+    /// Adds 1 to the element at `offset` from many threads, through two regions over the same
+    /// memory, and calls `local` from another thread as often. Returns the memory.
+    fn add_from_all_sides(
+        datatype: Datatype,
+        one: &[u8],
+        offset: usize,
+        local: impl Fn(NonNull<u8>) + Sync,
+    ) -> Vec<u64> {
+        let mut memory = vec![0_u64; 8];
+        let start = NonNull::new(memory.as_mut_ptr()).unwrap().cast::<u8>();
+        // SAFETY: the vector outlives the regions and is not looked at before their end.
+        let regions = [(); 2].map(|()| unsafe { Region::from_raw(start, 64) });
+        let sum = Atomic { operator: Operator::Sum, datatype };
+        // SAFETY: `offset` is inside the vector.
+        let element = unsafe { start.add(offset) };
+        let address = element.expose_provenance().get();
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let region = &regions[thread % 2];
+                scope.spawn(move || {
+                    let mut old = Vec::new();
+                    for _ in 0..ROUNDS {
+                        old.clear();
+                        region.atomic(offset, sum, 1, one, &mut old).unwrap();
+                    }
+                });
+            }
+            let local = &local;
+            scope.spawn(move || {
+                let address = std::num::NonZero::new(address).expect("of an element");
+                (0..ROUNDS).for_each(|_| local(NonNull::with_exposed_provenance(address)));
+            });
+        });
+        drop(regions);
+        memory
+    }
+
+    #[test]
+    fn processor_atomics_and_those_of_overlapping_regions_add_up() {
+        let memory = add_from_all_sides(Datatype::U64, &1_u64.to_ne_bytes(), 16, |element| {
+            // SAFETY: eight bytes in their natural place, inside the vector of the test.
+            let word = unsafe { AtomicU64::from_ptr(element.cast().as_ptr()) };
+            word.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(memory[2], ROUNDS * (THREADS as u64 + 1));
+        let memory = add_from_all_sides(Datatype::U16, &1_u16.to_ne_bytes(), 18, |element| {
+            // SAFETY: two bytes in their natural place, inside the vector of the test.
+            let word = unsafe { AtomicU16::from_ptr(element.cast().as_ptr()) };
+            word.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(memory[2], (ROUNDS * (THREADS as u64 + 1)) << 16);
+    }
+
+    #[test]
+    fn wide_and_misplaced_elements_of_overlapping_regions_add_up() {
+        let one = [1.0_f64.to_ne_bytes(), 2.0_f64.to_ne_bytes()].concat();
+        let memory = add_from_all_sides(Datatype::ComplexF64, &one, 56 - 8, |_| {});
+        let parts = [memory[6], memory[7]].map(f64::from_bits);
+        let count = (ROUNDS * THREADS as u64) as f64;
+        assert_eq!(parts, [count, 2.0 * count]);
+        let memory = add_from_all_sides(Datatype::U64, &1_u64.to_ne_bytes(), 3, |_| {});
+        let bytes: Vec<u8> = memory.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let sum = u64::from_ne_bytes(std::array::from_fn(|at| bytes[3 + at]));
+        assert_eq!(sum, ROUNDS * THREADS as u64);
     }
 
     #[test]

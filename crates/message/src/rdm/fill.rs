@@ -1,6 +1,7 @@
 //! Datagrams: what goes into the next one, and writing one again.
 
 use bytes::Bytes;
+use memory::{Access, Regions};
 use slab::Slab;
 use srd::Filled;
 use wire::{Frame, MessageSeq, OneSided, PeerId, Token, Train};
@@ -33,6 +34,9 @@ impl Rdm {
         room: usize,
         train: &mut Train,
     ) -> Option<Filled> {
+        if self.served > 0 {
+            self.refuse_revoked();
+        }
         let room = room.min(MAX_DATAGRAM);
         if room < MIN_ROOM {
             return None;
@@ -256,7 +260,7 @@ impl Rdm {
             }
         }
         let length = short(length);
-        let tail = emit_part(send, offset, length, train.heads());
+        let tail = emit_part(send, offset, length, train.heads(), &self.regions);
         self.filled(peer, Content::Segment { op: key(at), offset, length }, tail, run)
     }
 
@@ -307,7 +311,7 @@ impl Rdm {
                 if !send.is_wanted() {
                     return Bytes::new();
                 }
-                emit_part(send, offset, length, heads)
+                emit_part(send, offset, length, heads, &self.regions)
             }
             Content::Bundle { parts, tail } => self.refill_bundle(parts, *tail, heads),
         }
@@ -409,14 +413,27 @@ pub(super) fn segment_frame(send: &SendOp, offset: usize, length: u16) -> Frame 
 }
 
 /// Writes a part: its head, and its payload unless that is returned.
-pub(super) fn emit_part(send: &SendOp, offset: usize, length: u16, heads: &mut Vec<u8>) -> Bytes {
-    segment_frame(send, offset, length).emit(heads);
+pub(super) fn emit_part(
+    send: &SendOp,
+    offset: usize,
+    length: u16,
+    heads: &mut Vec<u8>,
+    regions: &Regions,
+) -> Bytes {
+    let head = segment_frame(send, offset, length);
     let length = usize::from(length);
-    let Kind::Data { region, begin, .. } = &send.kind else {
+    let Kind::Data { region, begin, key } = &send.kind else {
+        head.emit(heads);
         return send.data.slice(offset..offset + length);
     };
     // A region may change at any time: what leaves is what it holds now. A tail, as the checksum
     // covers all heads, and a reader that places the payload directly has only the frame's.
-    let bytes = region.copy(begin + offset, length);
-    bytes.expect("the read was checked when it was taken").into()
+    let place = (begin + offset) as u64;
+    let copied = regions.visit(*key, Access::READ, place, length as u64, |found, at| {
+        if found.is_same(region) { found.copy(at, length).ok() } else { None }
+    });
+    // Another endpoint took it back: nothing leaves, and a refusal follows.
+    let Ok(Some(bytes)) = copied else { return Bytes::new() };
+    head.emit(heads);
+    bytes.into()
 }

@@ -117,6 +117,8 @@ pub struct Rdm {
     /// Bytes held of messages ahead of their turn.
     ahead: usize,
     regions: Regions,
+    /// Regions that had been taken back when it was looked last.
+    revocations_seen: u64,
     /// Atomic operations on memory of peers that have no result yet.
     atomics: FxHashMap<(PeerId, MessageSeq), PendingAtomic>,
     /// How many of the sends answer operations of peers.
