@@ -415,6 +415,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
                 Ok(()) => sent = true,
                 Err(SendError::Full) => {
                     self.unsent = true;
+                    // An operation may complete before this leaves, and its bytes may go with it.
+                    self.train.copy_tails();
                     break;
                 }
                 Err(SendError::TooLarge(bytes)) => self.shrink(now, bytes),

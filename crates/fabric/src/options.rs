@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use inspect::{Port as MetricsPort, PortError, PublishError};
 use io::{OpenError, UdpOptions};
+use memory::Regions;
 
 use crate::{CrossMemory, SharedMemory};
 
@@ -23,6 +24,10 @@ pub struct Options {
     pub shared_memory: SharedMemory,
     /// Whether large messages of peers on this host may be copied out of their memory.
     pub cross_memory: CrossMemory,
+    /// The regions that peers reach through the endpoint. Endpoints that are given clones of one
+    /// registry share what is registered with any of them (a domain); `None` makes a new one,
+    /// with random keys.
+    pub regions: Option<Regions>,
     /// How long a waiting call spins before it sleeps.
     pub spin: Duration,
     /// Whether counters and paths are to be had on a loopback port while the endpoint lives.
@@ -56,6 +61,7 @@ impl Options {
             device: UdpOptions::default(),
             shared_memory: SharedMemory::default(),
             cross_memory: CrossMemory::default(),
+            regions: None,
             spin: Duration::from_micros(50),
             metrics: Metrics::default(),
         }

@@ -7,8 +7,8 @@ use inspect::live::{Counters, Queues};
 use io::{PacketIo, UdpDevice};
 use memory::Buffer;
 use message::{
-    Busy, Completion, Copying, Landed, LandingOffer, Lent, LoanUse, OpId, PeekInfo, Rdm,
-    ReceiveRequest, SendRequest, TagMatch,
+    Busy, Completion, Copying, Landed, LandingOffer, Lent, LoanUse, MultiReceiveRequest, OpId,
+    PeekInfo, Rdm, ReceiveRequest, SendRequest, TagMatch,
 };
 use wire::{MessageSeq, PeerId, Tag, Token};
 
@@ -16,6 +16,7 @@ use crate::{
     Clock, Error, Options, PeerCopies, PeerRoute, SharedMemory,
     engine::{Engine, Layer},
     metrics,
+    one_sided::new_regions,
 };
 
 impl Layer for Rdm {
@@ -143,9 +144,11 @@ impl RdmEndpoint {
 impl<D: PacketIo> RdmEndpoint<D> {
     /// Opens an endpoint on `device`.
     pub fn on_device(device: D, options: &Options) -> Result<Self, Error> {
-        let mut secret = [0; 16];
-        getrandom::fill(&mut secret).map_err(Error::NoRandomness)?;
-        let layer = Rdm::new(options.messages.clone()).with_key_secret(secret);
+        let regions = match &options.regions {
+            Some(regions) => regions.clone(),
+            None => new_regions()?,
+        };
+        let layer = Rdm::new(options.messages.clone()).with_regions(regions);
         let engine = Engine::new(device, options, layer)?;
         Ok(Self { engine, spin: options.spin, closed: false })
     }
@@ -258,8 +261,23 @@ impl<D: PacketIo> RdmEndpoint<D> {
             .map_err(|(busy, buffer)| ReceiveRefused { busy, buffer })
     }
 
-    /// Cancels an operation that has not begun. Returns whether it did; then the operation
-    /// completes with [`message::OperationError::Canceled`].
+    /// Posts a receive that takes many messages, one right behind another, until too little of its
+    /// buffer is left (`FI_MULTI_RECV`). Each completes with its part of the buffer, and
+    /// [`message::Event::Released`] comes last. A message that does not fit what is left goes to
+    /// the next receive.
+    ///
+    /// # Errors
+    /// [`ReceiveRefused`], with the buffer, while too many operations wait for completion.
+    pub fn multi_receive(&mut self, request: MultiReceiveRequest) -> Result<OpId, ReceiveRefused> {
+        self.engine
+            .layer
+            .post_multi_receive(request)
+            .map_err(|(busy, buffer)| ReceiveRefused { busy, buffer })
+    }
+
+    /// Cancels an operation that has not begun, or a large message that is not sent entirely.
+    /// Returns whether it did; then the operation completes with
+    /// [`message::OperationError::Canceled`].
     pub fn cancel(&mut self, op: OpId) -> bool {
         self.engine.layer.cancel(op)
     }

@@ -24,6 +24,6 @@ pub use completion::{Busy, Completion, Event, OpId, OperationError};
 pub use datagrams::DatagramQueue;
 pub use rdm::{
     AtomicRefused, AtomicRequest, Config, Copying, Counters, Landed, LandingOffer, Lent, LoanUse,
-    MAX_ATOMIC_BYTES, OperationCounters, PeekInfo, Rdm, ReadRequest, ReceiveRequest, SendRequest,
-    TagMatch, Tally, WriteRequest,
+    MAX_ATOMIC_BYTES, MultiReceiveRequest, OperationClass, OperationCounters, Order, PeekInfo, Rdm,
+    ReadRequest, ReceiveRequest, SendRequest, TagMatch, Tally, WriteRequest,
 };

@@ -430,8 +430,9 @@ impl<D: PacketIo> FabricHalf<D> {
         }
         match completion.event {
             Event::Sent => self.sending -= 1,
-            // The load posts no one-sided operations and registers no memory.
+            // The load posts no one-sided operation, no multi-receive, and registers no memory.
             Event::Written
+            | Event::Released { .. }
             | Event::Read { .. }
             | Event::Atomic { .. }
             | Event::RemoteWrite { .. } => {}

@@ -155,6 +155,13 @@ impl Train {
         self.heads.truncate(open_at);
     }
 
+    /// Makes the train independent of the memory its tails refer to.
+    pub fn copy_tails(&mut self) {
+        for datagram in &mut self.datagrams {
+            datagram.tail = Bytes::copy_from_slice(&datagram.tail);
+        }
+    }
+
     /// Each datagram as (head, tail), in order.
     pub fn datagrams(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         self.datagrams.iter().map(|d| (&self.heads[d.head.clone()], d.tail.as_ref()))
@@ -185,6 +192,7 @@ mod tests {
         train.abandon();
         train.heads().extend_from_slice(b"two");
         train.close(Bytes::new());
+        train.copy_tails();
         let all: Vec<_> = train.datagrams().collect();
         assert_eq!(all, [(&b"one"[..], &b"tail"[..]), (&b"two"[..], &b""[..])]);
         assert_eq!((train.segment_size(), train.total_bytes(), train.len()), (7, 10, 2));

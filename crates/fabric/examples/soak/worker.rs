@@ -243,7 +243,9 @@ impl<D: PacketIo> Worker<D> {
                 let part = &mut peer.ok_or("an operation with nobody")?.part;
                 part.complete(endpoint, *life, rng, completion, tally)
             }
-            event @ Event::RemoteWrite { .. } => Err(format!("nobody asked for {event:?}").into()),
+            event @ (Event::RemoteWrite { .. } | Event::Released { .. }) => {
+                Err(format!("nobody asked for {event:?}").into())
+            }
         }
     }
 }

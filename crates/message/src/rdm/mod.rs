@@ -15,6 +15,7 @@ mod initiate;
 mod landing;
 mod loan;
 mod matching;
+mod multi;
 mod order;
 mod peers;
 mod placing;
@@ -23,6 +24,7 @@ mod receive;
 mod reclaim;
 mod records;
 mod send;
+mod sequel;
 mod serve;
 mod stored;
 mod stream;
@@ -44,14 +46,17 @@ pub use self::{
     landing::{Landed, LandingOffer},
     loan::{Copying, Lent, LoanUse},
     matching::TagMatch,
+    multi::MultiReceiveRequest,
     receive::{PeekInfo, ReceiveRequest},
     send::SendRequest,
+    sequel::{OperationClass, Order},
 };
 use self::{
     grants::Grants,
     initiate::PendingAtomic,
     landing::Landing,
     matching::PostedReceives,
+    multi::Multi,
     peers::Peers,
     placing::{Arriving, Placing},
     records::Records,
@@ -105,6 +110,7 @@ pub struct Rdm {
     open: FxHashMap<(PeerId, Stream), usize>,
     records: Records,
     posted: PostedReceives,
+    multis: Slab<Multi>,
     unexpected: UnexpectedStore,
     placing: Slab<Placing>,
     arriving: FxHashMap<(PeerId, Stream), Arriving>,
@@ -114,6 +120,8 @@ pub struct Rdm {
     /// Bytes held of messages ahead of their turn.
     ahead: usize,
     regions: Regions,
+    /// Regions that had been taken back when it was looked last.
+    revocations_seen: u64,
     /// Atomic operations on memory of peers that have no result yet.
     atomics: FxHashMap<(PeerId, MessageSeq), PendingAtomic>,
     /// How many of the sends answer operations of peers.

@@ -285,6 +285,7 @@ impl Rdm {
             Ok(())
         };
         self.operations.receives.count(result.is_ok());
+        let piece = receive.piece;
         self.completions.push_back(Completion {
             op: receive.op,
             context: receive.context,
@@ -294,10 +295,12 @@ impl Rdm {
                 remote_data: envelope.remote_data,
                 length: envelope.total.min(room),
                 message_length: envelope.total,
+                offset: piece.map_or(0, |piece| piece.offset as u64),
                 buffer: receive.buffer,
             },
             result,
         });
+        self.piece_over(piece);
     }
 
     /// Completes a receive that got no message, or only part of one, in error.
@@ -309,6 +312,7 @@ impl Rdm {
         error: OperationError,
     ) {
         self.operations.receives.count(false);
+        let piece = receive.piece;
         self.completions.push_back(Completion {
             op: receive.op,
             context: receive.context,
@@ -318,9 +322,11 @@ impl Rdm {
                 remote_data: envelope.and_then(|envelope| envelope.remote_data),
                 length: 0,
                 message_length: envelope.map_or(0, |envelope| envelope.total),
+                offset: piece.map_or(0, |piece| piece.offset as u64),
                 buffer: receive.buffer,
             },
             result: Err(error),
         });
+        self.piece_over(piece);
     }
 }

@@ -38,6 +38,12 @@ impl Ranges {
         added
     }
 
+    /// Whether no byte of `bytes` is missing.
+    pub(super) fn covers(&self, bytes: &Range<usize>) -> bool {
+        let around = |range: &Range<usize>| range.start <= bytes.start && bytes.end <= range.end;
+        self.ranges.iter().any(around)
+    }
+
     /// The first missing range below `limit`; empty at `limit` if none is missing.
     pub(super) fn first_hole(&self, limit: usize) -> Range<usize> {
         match self.ranges.as_slice() {
@@ -83,6 +89,7 @@ mod tests {
                 let start = (state >> 8) as usize % 12;
                 let end = start + (state >> 20) as usize % (13 - start);
                 let missing = bitmap[start..end].iter().filter(|byte| !**byte).count();
+                assert!(start == end || ranges.covers(&(start..end)) == (missing == 0));
                 bitmap[start..end].fill(true);
                 assert_eq!(ranges.insert(start..end), missing);
                 let hole = bitmap.iter().position(|byte| !byte).unwrap_or(12);

@@ -7,6 +7,8 @@ mod large;
 mod loans;
 mod matching;
 mod model;
+mod multi;
 mod network;
 mod one_sided;
+mod sequel;
 mod sharing;

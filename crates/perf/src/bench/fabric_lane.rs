@@ -145,8 +145,9 @@ impl Reaping for SendLane {
         completion.result.map_err(LoadError::fabric)?;
         match completion.event {
             Event::Sent => so_far.completed += 1,
-            // The lane posts no one-sided operations and registers no memory.
+            // The lane posts no one-sided operation, no multi-receive, and registers no memory.
             Event::Written
+            | Event::Released { .. }
             | Event::Read { .. }
             | Event::Atomic { .. }
             | Event::RemoteWrite { .. } => {}

@@ -190,7 +190,7 @@ impl Reaping for RemoteLane {
                 }
             }
             Event::RemoteWrite { .. } => so_far.arrived += 1,
-            Event::Received { .. } => {}
+            Event::Received { .. } | Event::Released { .. } => {}
         }
         Ok(())
     }
