@@ -143,8 +143,9 @@ fn echo(way: &str, near: SocketAddr, rounds: u32, bytes: usize) -> Result<(), Fa
         while clock.now().since(posted) < BUSY {
             std::hint::spin_loop();
         }
+        // Waiting lets a receiver have the processor that has only this one.
         while far.outstanding() > 0 {
-            far.poll()?;
+            wait(&mut far)?;
         }
     }
     for _ in 0..2 * depth(bytes) {
