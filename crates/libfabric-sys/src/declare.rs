@@ -19,9 +19,8 @@ macro_rules! constants {
 
         /// What the tests compare with the headers.
         #[cfg(test)]
-        #[expect(clippy::cast_sign_loss, reason = "compared as the bits that C prints")]
-        #[expect(trivial_numeric_casts, reason = "some are of this type")]
-        pub(crate) const CONSTANTS: &[(&str, u64)] = &[$($((stringify!($name), $name as u64),)+)+];
+        pub(crate) const CONSTANTS: &[(&str, i128)] =
+            &[$($((stringify!($name), $name as i128),)+)+];
     };
 }
 
@@ -111,6 +110,9 @@ macro_rules! operations {
         },)+];
     };
 }
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) use {constants, operations, records};
 

@@ -1,5 +1,5 @@
-//! `rdma/fi_domain.h`: domains, address vectors, memory regions. Manual pages fi_domain(3), fi_av(3),
-//! fi_mr(3).
+//! `rdma/fi_domain.h`: domains, address vectors, memory regions. Manual pages fi_domain(3),
+//! fi_av(3), fi_mr(3).
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 

@@ -1,5 +1,5 @@
-//! `rdma/fi_eq.h`: event queues, completion queues, counters, and the sets that wait on them. Manual
-//! pages fi_eq(3), fi_cq(3), fi_cntr(3), fi_poll(3).
+//! `rdma/fi_eq.h`: event queues, completion queues, counters, and the sets that wait on them.
+//! Manual pages fi_eq(3), fi_cq(3), fi_cntr(3), fi_poll(3).
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 

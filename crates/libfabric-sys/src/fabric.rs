@@ -22,8 +22,8 @@ use crate::{
     fi_eq_attr, fi_wait_attr, fid_domain, fid_ep, fid_eq, fid_pep, fid_wait,
 };
 
-/// The version of the layout that this crate declares: that of libfabric's main branch on the way to
-/// 2.7, whose headers still say 2.6.
+/// The version of the layout that this crate declares: that of libfabric's main branch on the way
+/// to 2.7, whose headers still say 2.6.
 pub const FI_MAJOR_VERSION: u32 = 2;
 /// See [`FI_MAJOR_VERSION`].
 pub const FI_MINOR_VERSION: u32 = 6;
@@ -78,7 +78,8 @@ pub struct fid_xpu_ctx {
 pub struct fid_xpu_ep {
     _opaque: [u8; 0],
 }
-/// A completion queue exported to an accelerator (2.7), of fi_xpu(3); this crate never looks inside.
+/// A completion queue exported to an accelerator (2.7), of fi_xpu(3); this crate never looks
+/// inside.
 #[repr(C)]
 #[derive(Debug)]
 pub struct fid_xpu_cq {

@@ -1,6 +1,7 @@
 //! libfabric at run time: the copy that a caller loads, and the copy that loaded a provider.
 
 use std::{
+    error::Error as _,
     ffi::{CStr, OsStr, OsString, c_char, c_int, c_void},
     fmt, ptr,
 };
@@ -12,6 +13,9 @@ use crate::{
     fi_log_subsys, fi_param_type, fi_provider, fi_type, fid_fabric,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// The file name of every libfabric there has been.
 const NAME: &str = "libfabric.so.1";
 
@@ -22,20 +26,23 @@ const OLDEST: u32 = FI_VERSION(1, 17);
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     /// The loader does not find it, or it lacks what it needs itself.
-    #[error("cannot load {name}: {source}", name = .name.display())]
+    #[error(
+        "cannot load {name}: {reason}; install libfabric (on Debian: libfabric1)",
+        name = .name.display()
+    )]
     Absent {
         /// The name or path that was tried.
         name: OsString,
         /// What the loader says.
-        source: libloading::Error,
+        reason: String,
     },
     /// It is not a libfabric.
-    #[error("{name} is no libfabric: {source}", name = .name.display())]
+    #[error("{name} is no libfabric: {reason}", name = .name.display())]
     Foreign {
         /// The name or path that was tried.
         name: OsString,
-        /// The function that is missing.
-        source: libloading::Error,
+        /// What the loader says of a function that is missing.
+        reason: String,
     },
     /// Its structures lack parts.
     #[error(
@@ -90,9 +97,9 @@ impl Library {
         let flags = RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE;
         // SAFETY: libfabric's constructors only set up tables of its own.
         let loaded = unsafe { Loaded::open(Some(name), flags) }
-            .map_err(|source| Unusable::Absent { name: name.to_owned(), source })?;
+            .map_err(|error| Unusable::Absent { name: name.to_owned(), reason: reason(&error) })?;
         let (library, version) = Self::of(&loaded)
-            .map_err(|source| Unusable::Foreign { name: name.to_owned(), source })?;
+            .map_err(|error| Unusable::Foreign { name: name.to_owned(), reason: reason(&error) })?;
         if version < OLDEST {
             return Err(Unusable::Old { name: name.to_owned(), version });
         }
@@ -397,6 +404,11 @@ impl fmt::Debug for HostServices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HostServices").finish_non_exhaustive()
     }
+}
+
+/// What the loader says, which `libloading` has behind its own words.
+fn reason(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Finds a function, in the version that new programs are linked with.

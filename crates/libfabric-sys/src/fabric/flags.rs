@@ -44,8 +44,8 @@ constants! {
         FI_PEER = 1 << 43,
         /// Since 2.7; the bit meant `FI_XPU_TRIGGER` in 1.x from 1.15, so ask the caller's version.
         FI_XPU = 1 << 44,
-        /// Since 2.0; the bit meant `FI_HMEM_HOST_ALLOC` as a capability of 1.x, and does still in a
-        /// registration ([`crate::FI_HMEM_HOST_ALLOC`]).
+        /// Since 2.0; the bit meant `FI_HMEM_HOST_ALLOC` as a capability of 1.x, and does still in
+        /// a registration ([`crate::FI_HMEM_HOST_ALLOC`]).
         FI_TAGGED_DIRECTED_RECV = 1 << 45,
         /// Since 2.0; the bit is [`crate::FI_HMEM_DEVICE_ONLY`] in a registration.
         FI_TAGGED_MULTI_RECV = 1 << 46,
@@ -145,8 +145,8 @@ constants! {
     }
 
     "fi_provider(7)" u64 {
-        /// Flag of a provider's `getinfo`, private to libfabric: a utility provider asks what it may
-        /// layer over.
+        /// Flag of a provider's `getinfo`, private to libfabric: a utility provider asks what it
+        /// may layer over.
         OFI_CORE_PROV_ONLY = 1 << 59,
     }
 }
