@@ -22,6 +22,8 @@ pub(crate) const GIT: Package = Package { debian: "git", program: "git" };
 pub(crate) const NFTABLES: Package = Package { debian: "nftables", program: "nft" };
 /// `compare` puts iperf3's figure beside its own.
 pub(crate) const IPERF3: Package = Package { debian: "iperf3", program: "iperf3" };
+/// `fi_info` shows what the provider offers.
+pub(crate) const LIBFABRIC: Package = Package { debian: "libfabric-bin", program: "fi_info" };
 
 /// What the benchmark of one host is held against, and what builds its peers.
 pub(crate) const PEERS: [Package; 4] = [
