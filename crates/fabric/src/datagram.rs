@@ -267,6 +267,11 @@ impl<D: PacketIo> DatagramEndpoint<D> {
         self.engine.layer.0.poll_completion()
     }
 
+    /// Where `peer` listens.
+    pub fn peer_address(&self, peer: PeerId) -> SocketAddr {
+        self.engine.transport.peer_address(peer)
+    }
+
     /// Receives and does what is due, without waiting. Returns whether anything happened.
     pub fn progress(&mut self) -> Result<bool, Error> {
         self.engine.progress()
