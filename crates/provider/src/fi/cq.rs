@@ -107,8 +107,7 @@ pub(super) unsafe extern "C" fn open(
         if format > fi::FI_CQ_FORMAT_TAGGED {
             return -fi::FI_ENOSYS;
         }
-        let queue = Queue { wake: wake.clone(), ..Queue::default() };
-        let key = domain.lock().queues.insert(queue);
+        let key = domain.lock().queues.insert(Queue::new(wake.clone()));
         let fid = fi::fid_cq {
             fid: fi::fid { fclass: fi::FI_CLASS_CQ, context, ops: &raw const FID_OPS },
             ops: &raw const OPS,

@@ -134,3 +134,77 @@ pub(super) fn choose<'a>(
     }
     chosen
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(name: &str, address: [u8; 4], prefix: u32) -> Interface {
+        Interface { name: name.into(), address: address.into(), prefix, mtu: 1500 }
+    }
+
+    fn host() -> Vec<Interface> {
+        vec![
+            interface("eth0", [10, 0, 0, 5], 24),
+            interface("eth1", [10, 0, 0, 6], 24),
+            interface("eth2", [10, 0, 1, 5], 24),
+            interface("lo", [10, 75, 0, 1], 32),
+            interface("lo", [127, 0, 0, 1], 8),
+        ]
+    }
+
+    fn chosen(wish: &Wish, names: Option<&str>) -> Vec<String> {
+        let usable = host();
+        let is_named = |interface: &Interface| Some(interface.name.as_str()) == names;
+        let is_named: Option<&dyn Fn(&Interface) -> bool> =
+            if names.is_some() { Some(&is_named) } else { None };
+        let chosen = choose(&usable, wish, is_named);
+        chosen.iter().map(|one| format!("{} {}", one.name, one.address)).collect()
+    }
+
+    #[test]
+    fn a_subnet_is_offered_once_and_loopback_not_at_all() {
+        let all = ["eth0 10.0.0.5", "eth2 10.0.1.5", "lo 10.75.0.1"];
+        assert_eq!(chosen(&Wish::default(), None), all);
+    }
+
+    #[test]
+    fn whoever_is_named_is_offered() {
+        let address = |address| Wish { address: Some(address), ..Wish::default() };
+        assert_eq!(chosen(&address([10, 0, 0, 6].into()), None), ["eth1 10.0.0.6"]);
+        assert_eq!(chosen(&address([127, 0, 0, 9].into()), None), ["lo 127.0.0.1"]);
+        assert_eq!(chosen(&address([10, 0, 0, 7].into()), None), [""; 0]);
+        let interface = Wish { interface: Some("eth1".into()), ..Wish::default() };
+        assert_eq!(chosen(&interface, None), ["eth1 10.0.0.6"]);
+        assert_eq!(chosen(&Wish::default(), Some("eth1")), ["eth1 10.0.0.6"]);
+        let loopback = ["lo 10.75.0.1", "lo 127.0.0.1"];
+        assert_eq!(chosen(&Wish::default(), Some("lo")), loopback);
+    }
+
+    #[test]
+    fn loopback_is_offered_where_there_is_nothing_else() {
+        let usable = [interface("lo", [127, 0, 0, 1], 8)];
+        assert_eq!(choose(&usable, &Wish::default(), None).len(), 1);
+    }
+
+    #[test]
+    fn a_subnet_is_the_address_without_its_own_bits() {
+        let subnet = |prefix| interface("eth0", [10, 1, 2, 3], prefix).subnet().octets();
+        assert_eq!(subnet(24), [10, 1, 2, 0]);
+        assert_eq!(subnet(32), [10, 1, 2, 3]);
+        assert_eq!(subnet(0), [0; 4]);
+    }
+
+    #[test]
+    fn this_host_has_what_the_kernel_says() {
+        let usable = usable();
+        let loopback = usable.last().unwrap();
+        assert!(loopback.is_loopback() && loopback.mtu > 1500);
+        assert_eq!(
+            source_towards(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap(),
+            Ipv4Addr::LOCALHOST
+        );
+        let outward: Vec<_> = usable.iter().map(Interface::is_loopback).collect();
+        assert!(outward.is_sorted());
+    }
+}
