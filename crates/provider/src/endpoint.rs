@@ -124,7 +124,7 @@ pub(crate) struct Endpoint {
     /// By peer, its number in the address vector.
     names: Vec<u64>,
     /// Messages reserved, by context.
-    claims: FxHashMap<usize, Claim>,
+    claims: FxHashMap<usize, (Claim, Entry)>,
     tallied: OperationCounters,
     served: (u64, u64),
     pool: BytesMut,
@@ -465,7 +465,7 @@ impl Endpoint {
         let found = self.peek(vector, from, tag)?;
         let from = from.map(|from| self.peer(vector, from)).transpose()?;
         if let Some((claim, _)) = self.rdm()?.claim(from, tag) {
-            self.claims.insert(context, claim);
+            self.claims.insert(context, (claim, found.unwrap_or_default()));
         }
         Ok(found)
     }
@@ -493,11 +493,11 @@ impl Endpoint {
         buffer: Buffer,
         posted: Posted,
     ) -> Call {
-        let claim = self.claims.remove(&context).ok_or(fi::FI_EINVAL)?;
+        let (claim, entry) = self.claims.remove(&context).ok_or(fi::FI_EINVAL)?;
         let number = self.remember(Some(posted));
         let received = self.rdm()?.receive_claimed(claim, buffer, number);
         let op = received.map_err(|refused| {
-            self.claims.insert(context, refused.claim);
+            self.claims.insert(context, (refused.claim, entry));
             fi::FI_EAGAIN
         });
         self.settle(number, op)
@@ -505,9 +505,9 @@ impl Endpoint {
 
     /// Drops the message that was reserved with this context.
     pub(crate) fn discard_claimed(&mut self, context: usize) -> Call<Entry> {
-        let claim = self.claims.remove(&context).ok_or(fi::FI_EINVAL)?;
+        let (claim, entry) = self.claims.remove(&context).ok_or(fi::FI_EINVAL)?;
         self.rdm()?.discard_claimed(claim);
-        Ok(Entry { context, flags: fi::FI_RECV | fi::FI_TAGGED, ..Entry::default() })
+        Ok(Entry { context, ..entry })
     }
 
     /// Makes progress. Returns whether anything happened.

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 
 use libfabric_sys::{
-    FI_ATOMIC, FI_AV_TABLE, FI_DIRECTED_RECV, FI_EP_DGRAM, FI_EP_RDM, FI_LOCAL_COMM, FI_MSG,
+    FI_ATOMIC, FI_AV_UNSPEC, FI_DIRECTED_RECV, FI_EP_DGRAM, FI_EP_RDM, FI_LOCAL_COMM, FI_MSG,
     FI_MULTI_RECV, FI_ORDER_ATOMIC_RAR, FI_ORDER_ATOMIC_RAW, FI_ORDER_ATOMIC_WAR,
     FI_ORDER_ATOMIC_WAW, FI_ORDER_RMA_RAR, FI_ORDER_RMA_RAW, FI_ORDER_RMA_WAR, FI_ORDER_RMA_WAW,
     FI_ORDER_SAS, FI_ORDER_STRICT, FI_PROGRESS_MANUAL, FI_PROTO_EFA, FI_READ, FI_RECV,
@@ -191,9 +191,10 @@ fn domain(kind: Kind) -> fi_domain_attr {
         control_progress: FI_PROGRESS_MANUAL,
         data_progress: FI_PROGRESS_MANUAL,
         resource_mgmt: FI_RM_ENABLED,
-        av_type: FI_AV_TABLE,
+        // Either serves, and one that is not asked for would change what applications do.
+        av_type: FI_AV_UNSPEC,
         mr_key_size: 8,
-        cq_data_size: 8,
+        cq_data_size: if kind == Kind::Rdm { 8 } else { 0 },
         cq_cnt: OBJECTS,
         ep_cnt: OBJECTS,
         tx_ctx_cnt: OBJECTS,
@@ -201,7 +202,7 @@ fn domain(kind: Kind) -> fi_domain_attr {
         max_ep_tx_ctx: 1,
         max_ep_rx_ctx: 1,
         cntr_cnt: OBJECTS,
-        mr_iov_limit: IOV_LIMIT,
+        mr_iov_limit: 1,
         caps: DOMAIN_CAPS,
         mr_cnt: regions,
         max_cntr_value: u64::MAX,

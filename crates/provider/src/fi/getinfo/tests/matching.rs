@@ -187,7 +187,7 @@ fn what_can_be_kept_is_kept_as_asked() {
         let given = first_with(|asked| asked.domain.av_type = av_type).unwrap();
         assert_eq!(given.domain.av_type, av_type);
     }
-    assert_eq!(first_with(|_| ()).unwrap().domain.av_type, FI_AV_TABLE);
+    assert_eq!(first_with(|_| ()).unwrap().domain.av_type, FI_AV_UNSPEC);
     for management in [FI_RM_UNSPEC, FI_RM_DISABLED, FI_RM_ENABLED] {
         let given = first_with(|asked| asked.domain.resource_mgmt = management).unwrap();
         assert_eq!(given.domain.resource_mgmt, FI_RM_ENABLED);
