@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd, RawFd},
     sync::atomic::{AtomicBool, Ordering},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fabric::Regions;
@@ -18,6 +18,7 @@ use crate::{
     endpoint::{Endpoint, Outcome},
     queue::{Head, Queue},
     vector::AddressVector,
+    wake::Deadline,
 };
 
 /// How often it is looked whether the application makes progress by itself.
@@ -155,14 +156,13 @@ impl Domain {
         signal: Option<BorrowedFd<'_>>,
         mut done: impl FnMut(&mut State) -> bool,
     ) -> bool {
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = Deadline::after(timeout);
         loop {
             let mut state = self.lock();
             if done(&mut state) {
                 return true;
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            if deadline.is_over() {
                 return false;
             }
             let endpoints = endpoints(&state);
@@ -171,7 +171,7 @@ impl Domain {
                 continue;
             }
             drop(state);
-            sleep(&descriptors, signal, left.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP));
+            sleep(&descriptors, signal, deadline.left().min(LONGEST_SLEEP));
         }
     }
 }

@@ -1,11 +1,39 @@
 //! What a waiting call sleeps on, and how it is woken: `FI_WAIT_FD` of fi_cq(3) and fi_eq(3).
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::{
+    os::fd::{AsFd as _, BorrowedFd},
+    time::Duration,
+};
 
+use fabric::Clock;
 use nix::sys::{
     epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags},
     eventfd::{EfdFlags, EventFd},
 };
+
+/// When a waiting call is to return at the latest.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    clock: Clock,
+    /// None: never.
+    timeout: Option<Duration>,
+}
+
+impl Deadline {
+    pub(crate) fn after(timeout: Option<Duration>) -> Self {
+        Self { clock: Clock::start(), timeout }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.timeout.is_some() && self.left().is_zero()
+    }
+
+    /// How long it may still wait.
+    pub(crate) fn left(&self) -> Duration {
+        let gone = Duration::from_nanos(self.clock.now().as_nanos());
+        self.timeout.map_or(Duration::MAX, |timeout| timeout.saturating_sub(gone))
+    }
+}
 
 /// A descriptor that is readable when one of those it watches is, or a signal was given.
 #[derive(Debug)]

@@ -149,11 +149,15 @@ unsafe fn insert_all(
         inserted += c_int::from(error == 0);
         if !fi_addr.is_null() {
             // SAFETY: there is a place for each address.
-            unsafe { *fi_addr.add(at) = number };
+            let place = unsafe { fi_addr.add(at) };
+            // SAFETY: as above.
+            unsafe { place.write(number) };
         }
         if !errors.is_null() {
             // SAFETY: as above.
-            unsafe { *errors.add(at) = error };
+            let place = unsafe { errors.add(at) };
+            // SAFETY: as above.
+            unsafe { place.write(error) };
         }
     }
     inserted
@@ -169,7 +173,9 @@ unsafe extern "C" fn insertsvc(
 ) -> c_int {
     guarded(|| {
         // SAFETY: the texts end in zeros, or are not there.
-        let (node, service) = unsafe { (memory::text(node), memory::text(service)) };
+        let node = unsafe { memory::text(node) };
+        // SAFETY: as above.
+        let service = unsafe { memory::text(service) };
         let (Some(node), Some(service)) = (node, service) else { return -fi::FI_EINVAL };
         let Ok(port) = service.parse::<u16>() else { return -fi::FI_EINVAL };
         let found = (node, port).to_socket_addrs().ok().and_then(|mut found| found.next());
@@ -190,7 +196,9 @@ unsafe extern "C" fn insertsym(
 ) -> c_int {
     guarded(|| {
         // SAFETY: the texts end in zeros, or are not there.
-        let (node, service) = unsafe { (memory::text(node), memory::text(service)) };
+        let node = unsafe { memory::text(node) };
+        // SAFETY: as above.
+        let service = unsafe { memory::text(service) };
         let (Some(node), Some(service)) = (node, service) else { return -fi::FI_EINVAL };
         let (Ok(first), Ok(port)) = (node.parse::<std::net::Ipv4Addr>(), service.parse::<u16>())
         else {
@@ -274,7 +282,9 @@ unsafe extern "C" fn straddr(
         // SAFETY: there is room for so many.
         unsafe { bytes.as_ptr().copy_to_nonoverlapping(buf.cast(), fits) };
         // SAFETY: it is the last that was written.
-        unsafe { *buf.add(fits - 1) = 0 };
+        let last = unsafe { buf.add(fits - 1) };
+        // SAFETY: as above.
+        unsafe { last.write(0) };
     }
     // SAFETY: the length is there.
     unsafe { *length = bytes.len() };

@@ -200,7 +200,9 @@ unsafe fn take(
         buf = unsafe { write(cq.format, buf, &entry) };
         if !sources.is_null() {
             // SAFETY: as above.
-            unsafe { *sources.add(taken) = entry.source };
+            let place = unsafe { sources.add(taken) };
+            // SAFETY: as above.
+            unsafe { place.write(entry.source) };
         }
         taken += 1;
     }
@@ -319,8 +321,8 @@ unsafe fn write_failure(version: u32, buf: *mut fi::fi_cq_err_entry, failure: &F
         src_addr: entry.source,
     };
     let bytes = match version {
-        ..V1_5 => std::mem::offset_of!(fi::fi_cq_err_entry, err_data_size),
-        ..V1_20 => std::mem::offset_of!(fi::fi_cq_err_entry, src_addr),
+        version if version < V1_5 => std::mem::offset_of!(fi::fi_cq_err_entry, err_data_size),
+        version if version < V1_20 => std::mem::offset_of!(fi::fi_cq_err_entry, src_addr),
         _ => size_of::<fi::fi_cq_err_entry>(),
     };
     let from: *const u8 = (&raw const whole).cast();
@@ -342,7 +344,9 @@ unsafe extern "C" fn strerror(
         // SAFETY: there is room for so many, and the zero.
         unsafe { bytes.as_ptr().copy_to_nonoverlapping(buf.cast(), fits) };
         // SAFETY: as above.
-        unsafe { *buf.add(fits) = 0 };
+        let end = unsafe { buf.add(fits) };
+        // SAFETY: as above.
+        unsafe { end.write(0) };
     }
     text.as_ptr()
 }

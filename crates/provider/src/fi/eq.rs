@@ -6,14 +6,14 @@ use std::{
     ffi::{c_char, c_int, c_void},
     os::fd::AsRawFd as _,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use libfabric_sys as fi;
 use parking_lot::Mutex;
 
 use super::{Object, guarded, memory::array};
-use crate::wake::Wake;
+use crate::wake::{Deadline, Wake};
 
 struct Event {
     kind: u32,
@@ -182,18 +182,17 @@ unsafe extern "C" fn sread(
     flags: u64,
 ) -> isize {
     let timeout = u64::try_from(timeout).ok().map(Duration::from_millis);
-    let until = timeout.map(|timeout| Instant::now() + timeout);
+    let deadline = Deadline::after(timeout);
     loop {
         // SAFETY: the arguments are those of the manual page.
         let got = unsafe { read(eq, event, buf, length, flags) };
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        if got != -(fi::FI_EAGAIN as isize) || left.is_some_and(|left| left.is_zero()) {
+        if got != -(fi::FI_EAGAIN as isize) || deadline.is_over() {
             return got;
         }
         // SAFETY: it is open.
         let Some(wake) = &unsafe { of(eq) }.wake else { return -(fi::FI_ENOSYS as isize) };
         let fd = wake.descriptor().as_raw_fd();
-        let pause = left.unwrap_or(Duration::MAX).min(Duration::from_millis(100));
+        let pause = deadline.left().min(Duration::from_millis(100));
         super::poll(&mut [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }], pause);
     }
 }

@@ -30,8 +30,8 @@ use offer::{Kind, Offer};
 /// `fi_provider.getinfo`.
 ///
 /// # Safety
-/// `node` and `service` are null or end in a zero, `hints` is null or whole, and `info` is where the
-/// list goes.
+/// `node` and `service` are null or end in a zero, `hints` is null or whole, and `info` is where
+/// the list goes.
 pub(super) unsafe extern "C" fn getinfo(
     version: u32,
     node: *const c_char,

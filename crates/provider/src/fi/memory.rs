@@ -16,6 +16,11 @@ use crate::endpoint::Endpoint;
 /// track of who owns them.
 const COPIED: usize = 512;
 
+#[expect(clippy::cast_possible_truncation, reason = "families are small numbers")]
+const INET: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
+#[expect(clippy::cast_possible_truncation, reason = "families are small numbers")]
+const INET6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
+
 /// # Safety
 /// `count` values lie at `start`, or it is null.
 pub(super) unsafe fn array<'a, T>(start: *const T, count: usize) -> &'a [T] {
@@ -146,7 +151,7 @@ pub(super) unsafe fn write_address(
     let bytes = match address {
         SocketAddr::V4(address) => {
             let native = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_family: INET,
                 sin_port: address.port().to_be(),
                 sin_addr: libc::in_addr { s_addr: address.ip().to_bits().to_be() },
                 sin_zero: [0; 8],
@@ -156,7 +161,7 @@ pub(super) unsafe fn write_address(
         }
         SocketAddr::V6(address) => {
             let native = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_family: INET6,
                 sin6_port: address.port().to_be(),
                 sin6_flowinfo: 0,
                 sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },

@@ -15,6 +15,17 @@ use super::{
 };
 use crate::domain::Domain;
 
+/// What every version has of `fi_mr_attr`.
+#[repr(C)]
+struct Attributes {
+    iov: *const libc::iovec,
+    count: usize,
+    access: u64,
+    offset: u64,
+    requested_key: u64,
+    context: *mut c_void,
+}
+
 struct Mr {
     domain: Arc<Domain>,
     /// Under which peers reach it, if they may.
@@ -64,17 +75,13 @@ unsafe extern "C" fn regattr(
     _flags: u64,
     mr: *mut *mut fi::fid_mr,
 ) -> c_int {
-    // Only what every version has is looked at.
-    // SAFETY: the attributes are there during the call.
-    let (iov, count) = unsafe { ((*attr).mr_iov, (*attr).iov_count) };
-    // SAFETY: as above.
-    let (access, key) = unsafe { ((*attr).access, (*attr).requested_key) };
-    // SAFETY: as above.
-    let context = unsafe { (*attr).context };
+    // SAFETY: the attributes are there during the call, and their beginning is the same in all
+    // versions.
+    let attr = unsafe { &*attr.cast::<Attributes>() };
     // SAFETY: there are that many pieces.
-    let pieces = unsafe { array(iov, count) };
+    let pieces = unsafe { array(attr.iov, attr.count) };
     // SAFETY: the arguments are those of the manual page.
-    unsafe { register(fid, pieces, (access, key), mr, context) }
+    unsafe { register(fid, pieces, (attr.access, attr.requested_key), mr, attr.context) }
 }
 
 /// # Safety

@@ -1,4 +1,5 @@
-//! Offers in memory that libfabric frees: each part from the C allocator, as fi_freeinfo(3) expects.
+//! Offers in memory that libfabric frees: each part from the C allocator, as fi_freeinfo(3)
+//! expects.
 
 use std::{
     ffi::{CStr, CString, c_char},
