@@ -27,6 +27,9 @@ const WORKERS: usize = 8;
 const FAULTS: &str = "drop=1%,duplicate=0.5%,reorder=2%,corrupt=0.1%";
 /// A worker may hold its message stores, its receives and its sends; more is a leak.
 const MOST_MEMORY: u64 = 512 << 20;
+/// Where to look for ports: below 32768, where `net.ipv4.ip_local_port_range` begins unless told
+/// otherwise.
+const FIRST_PORT: u16 = 23_000;
 /// A socket for each of the 256 source ports, which all are in use while paths to seven peers look
 /// for better ones, and the rest.
 const MOST_DESCRIPTORS: usize = 320;
@@ -105,9 +108,11 @@ pub(crate) fn run(minutes: f64, seed: u64) -> Result<bool, Failure> {
 impl Supervisor {
     fn new(seed: u64) -> Result<Self, Failure> {
         // Held all at once, so that they differ, and let go before the workers take them.
-        let ports: Vec<_> = (0..WORKERS)
-            .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
-            .collect::<Result<_, _>>()?;
+        // Below those that the kernel gives to whoever asks for any: a worker that starts again
+        // must find its own free.
+        let free =
+            (FIRST_PORT..).filter_map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok());
+        let ports: Vec<_> = free.take(WORKERS).collect();
         let (speak, hear) = mpsc::channel();
         let addresses = ports.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>()?;
         Ok(Self {
