@@ -424,6 +424,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
                 // the device.
                 Err(SendError::Os(_)) => {}
             }
+            // Bytes of regions are lent no longer than this.
+            self.train.clear();
         }
         sent
     }

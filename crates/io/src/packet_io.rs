@@ -146,7 +146,8 @@ pub trait PacketIo {
     fn path_datagram_bytes(&mut self, destination: SocketAddr) -> usize;
 
     /// Sends a train. `Ok` means handed to the kernel, not arrived; after an error some of its
-    /// datagrams may have left nevertheless.
+    /// datagrams may have left nevertheless. The train's bytes are lent for this call only: a
+    /// device that sends some of them later copies them.
     fn send(&mut self, train: &Train) -> Result<(), SendError>;
 
     /// Receives one train if one is there, without waiting. The longest wait-free call: what it

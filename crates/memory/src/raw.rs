@@ -42,6 +42,9 @@ fn lock(bytes: Range<usize>) -> [Option<MutexGuard<'static, ()>>; 2] {
 // is only a number.
 unsafe impl Send for RawBytes {}
 
+// SAFETY: as above; through a shared reference they are only read.
+unsafe impl Sync for RawBytes {}
+
 impl RawBytes {
     /// # Safety
     /// Until the value is dropped, the `length` bytes at `start` must be allocated, readable and
@@ -49,6 +52,12 @@ impl RawBytes {
     /// through it.
     pub(crate) const unsafe fn new(start: NonNull<u8>, length: usize) -> Self {
         Self { start, length }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_test(start: NonNull<u8>, length: usize) -> Self {
+        // SAFETY: tests keep the memory for as long.
+        unsafe { Self::new(start, length) }
     }
 
     /// Copies bytes out.
@@ -66,11 +75,25 @@ impl RawBytes {
         unsafe { from.copy_to_nonoverlapping(NonNull::from(into).cast(), length) };
     }
 
+    /// Bytes to be handed on as they are: to the operating system, or to whatever copies them.
+    ///
+    /// # Panics
+    /// If they are not all inside.
+    pub(crate) fn as_slice(&self, place: Range<usize>) -> &[u8] {
+        self.assert_inside(place.start, place.len());
+        // SAFETY: as above.
+        let start = unsafe { self.start.add(place.start) };
+        // SAFETY: the bytes are inside the memory vouched for, initialised, and nothing changes
+        // them through this value as long as the reference is there. Somebody else may, as the
+        // maker was told: then what is handed on is some mixture, as it would be of a copy.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), place.len()) }
+    }
+
     /// Copies bytes in.
     ///
     /// # Panics
     /// If they are not all inside.
-    pub(crate) fn copy_in(&self, offset: usize, from: &[u8]) {
+    pub(crate) fn copy_in(&mut self, offset: usize, from: &[u8]) {
         self.assert_inside(offset, from.len());
         // SAFETY: as above.
         let into = unsafe { self.start.add(offset) };
@@ -86,7 +109,7 @@ impl RawBytes {
     ///
     /// # Panics
     /// If they are not all inside.
-    pub(crate) fn update(&self, offset: usize, old: &mut [u8], change: impl Fn(&mut [u8])) {
+    pub(crate) fn update(&mut self, offset: usize, old: &mut [u8], change: impl Fn(&mut [u8])) {
         self.assert_inside(offset, old.len());
         // SAFETY: as above.
         let start = unsafe { self.start.add(offset) };
@@ -119,7 +142,7 @@ impl RawBytes {
     }
 
     fn update_locked(
-        &self,
+        &mut self,
         offset: usize,
         address: usize,
         old: &mut [u8],
@@ -234,7 +257,8 @@ impl Region {
     /// # Safety
     /// Until the last clone is dropped, the `length` bytes at `start` must stay allocated,
     /// readable and writable from any thread, and no Rust reference to them may exist, but for
-    /// those to atomic integers. What else accesses them meanwhile sees bytes change at any time;
+    /// those to atomic integers. What else accesses them meanwhile sees bytes change at any time,
+    /// and what it changes while a peer reads them may reach the peer or not, byte by byte;
     /// the processor's atomic operations of 1, 2, 4 and 8 bytes in their natural places are
     /// atomic towards [`Region::atomic`] and operations of peers on elements of the same size.
     pub unsafe fn from_raw(start: NonNull<u8>, length: usize) -> Self {

@@ -1,15 +1,23 @@
 //! Regions: memory that peers reach.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use parking_lot::{ArcRwLockReadGuard, RawRwLock, RwLock};
 
 use crate::{atomic::Atomic, raw::RawBytes};
+
+/// Up to so many bytes are copied rather than lent: that is cheaper.
+const COPY_BYTES: usize = 1024;
 
 /// Memory that peers may be allowed to reach. Clones share it, so an application keeps one and
 /// hands the other to an endpoint.
 ///
-/// Each call, of this process or on behalf of a peer, has the region to itself while it copies or
-/// computes; so atomics of peers, whichever way they come, and of local callers are atomic towards
-/// each other. A write or read of a peer that takes several datagrams is several such calls.
+/// Each call that changes bytes, of this process or on behalf of a peer, has the region to itself
+/// while it copies or computes; so atomics of peers, whichever way they come, and of local callers
+/// are atomic towards each other. Those that read share it. A write or read of a peer that takes
+/// several datagrams is several such calls; while a train of datagrams leaves the bytes in it are
+/// lent, and who wants to change the region waits for that.
 /// Regions over memory by address may overlap: there, each element is changed atomically, see
 /// [`Region::from_raw`].
 ///
@@ -26,7 +34,7 @@ use crate::{atomic::Atomic, raw::RawBytes};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Region {
-    memory: Arc<Mutex<Memory>>,
+    memory: Arc<RwLock<Memory>>,
     length: usize,
 }
 
@@ -57,7 +65,7 @@ impl Region {
     }
 
     pub(crate) fn from_bytes_at(raw: RawBytes, length: usize) -> Self {
-        Self { memory: Arc::new(Mutex::new(Memory::Raw(raw))), length }
+        Self { memory: Arc::new(RwLock::new(Memory::Raw(raw))), length }
     }
 
     /// Whether both are clones of one region.
@@ -81,7 +89,7 @@ impl Region {
     /// [`OutOfRange`]; nothing was copied.
     pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), OutOfRange> {
         self.check(offset, into.len())?;
-        self.lock().copy_out(offset, into);
+        self.memory.read().copy_out(offset, into);
         Ok(())
     }
 
@@ -91,30 +99,41 @@ impl Region {
     /// [`OutOfRange`]; nothing was copied.
     pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), OutOfRange> {
         self.check(offset, from.len())?;
-        self.lock().copy_in(offset, from);
+        self.memory.write().copy_in(offset, from);
         Ok(())
     }
 
-    /// A copy of `length` bytes from `offset` on.
+    /// `length` bytes from `offset` on, to be sent. They are lent where they are many and nobody
+    /// waits to change the region, else copied.
+    ///
+    /// As long as something is lent nothing of the region is changed: [`Region::write`],
+    /// [`Region::atomic`] and [`Regions::revoke`](crate::Regions::revoke) wait. So what holds the
+    /// bytes must drop them before the thread that asked for them can come to any of these.
     ///
     /// # Errors
     /// [`OutOfRange`].
-    pub fn copy(&self, offset: usize, length: usize) -> Result<Vec<u8>, OutOfRange> {
+    pub fn lend(&self, offset: usize, length: usize) -> Result<Bytes, OutOfRange> {
         self.check(offset, length)?;
-        Ok(match &*self.lock() {
-            Memory::Owned(bytes) => bytes[offset..offset + length].to_vec(),
-            Memory::Raw(raw) => {
-                let mut bytes = vec![0; length];
-                raw.copy_out(offset, &mut bytes);
-                bytes
-            }
-        })
+        let place = offset..offset + length;
+        if length > COPY_BYTES
+            && let Some(memory) = self.memory.try_read_arc()
+        {
+            return Ok(Bytes::from_owner(Loan { memory, place }));
+        }
+        // Who waits to change the region may wait for what the caller was lent before, and so must
+        // not be waited for.
+        Ok(self.memory.read_recursive().copied(place).into())
+    }
+
+    /// Returns once nothing is lent.
+    pub(crate) fn wait_for_loans(&self) {
+        drop(self.memory.write());
     }
 
     /// A copy of all bytes.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.length];
-        self.lock().copy_out(0, &mut bytes);
+        self.memory.read().copy_out(0, &mut bytes);
         bytes
     }
 
@@ -139,7 +158,7 @@ impl Region {
         let length = count.saturating_mul(atomic.datatype.size());
         self.check(offset, length)?;
         assert_eq!(operands.len(), atomic.operand_bytes(count), "operands for {count} elements");
-        let mut memory = self.lock();
+        let mut memory = self.memory.write();
         let begin = old.len();
         match &mut *memory {
             Memory::Owned(bytes) => {
@@ -167,17 +186,27 @@ impl Region {
             _ => Err(OutOfRange { offset, length, region: self.length }),
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        // A caller that panicked left bytes behind, and any bytes are fine.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl From<Vec<u8>> for Region {
     fn from(bytes: Vec<u8>) -> Self {
         let length = bytes.len();
-        Self { memory: Arc::new(Mutex::new(Memory::Owned(bytes.into()))), length }
+        Self { memory: Arc::new(RwLock::new(Memory::Owned(bytes.into()))), length }
+    }
+}
+
+/// Bytes of a region that are being sent. Nothing changes it meanwhile.
+struct Loan {
+    memory: ArcRwLockReadGuard<RawRwLock, Memory>,
+    place: Range<usize>,
+}
+
+impl AsRef<[u8]> for Loan {
+    fn as_ref(&self) -> &[u8] {
+        match &*self.memory {
+            Memory::Owned(bytes) => &bytes[self.place.clone()],
+            Memory::Raw(raw) => raw.as_slice(self.place.clone()),
+        }
     }
 }
 
@@ -193,6 +222,17 @@ impl Memory {
         match self {
             Self::Owned(bytes) => bytes[offset..offset + from.len()].copy_from_slice(from),
             Self::Raw(raw) => raw.copy_in(offset, from),
+        }
+    }
+
+    fn copied(&self, place: Range<usize>) -> Vec<u8> {
+        match self {
+            Self::Owned(bytes) => bytes[place].to_vec(),
+            Self::Raw(raw) => {
+                let mut bytes = vec![0; place.len()];
+                raw.copy_out(place.start, &mut bytes);
+                bytes
+            }
         }
     }
 }
@@ -211,6 +251,37 @@ mod tests {
         }
         assert_eq!(region.to_vec(), [0; 16]);
         assert_eq!(region.write(16, &[]), Ok(()));
+    }
+
+    #[test]
+    fn lent_bytes_are_the_regions_and_hold_changes_up_until_they_are_dropped() {
+        let mut memory = vec![5_u8; 3 * COPY_BYTES];
+        let start = std::ptr::NonNull::new(memory.as_mut_ptr()).unwrap();
+        let address = start.addr().get();
+        let raw = Region::from_bytes_at(RawBytes::of_test(start, memory.len()), memory.len());
+        for (region, at) in [(Region::from(vec![5; 3 * COPY_BYTES]), None), (raw, Some(address))] {
+            let lent = region.lend(10, 2 * COPY_BYTES).unwrap();
+            let more = region.lend(0, COPY_BYTES + 1).unwrap();
+            let short = region.lend(0, COPY_BYTES).unwrap();
+            if let Some(at) = at {
+                assert_eq!(lent.as_ptr().addr(), at + 10);
+            }
+            assert_eq!(lent.as_ptr().addr(), more.as_ptr().addr() + 10);
+            assert_ne!(short.as_ptr().addr(), more.as_ptr().addr());
+            assert!(region.lend(2 * COPY_BYTES, COPY_BYTES + 1).is_err());
+            std::thread::scope(|scope| {
+                let change = scope.spawn(|| region.write(0, &vec![6; 3 * COPY_BYTES]));
+                // From the moment that somebody waits on, nothing more is lent.
+                while region.lend(0, COPY_BYTES + 1).unwrap().as_ptr() == more.as_ptr() {
+                    std::thread::yield_now();
+                }
+                assert_eq!(lent, vec![5; 2 * COPY_BYTES]);
+                assert!(!change.is_finished());
+                drop((lent, more));
+                change.join().unwrap().unwrap();
+            });
+            assert_eq!(region.to_vec(), vec![6; 3 * COPY_BYTES]);
+        }
     }
 
     #[test]

@@ -93,11 +93,14 @@ impl Regions {
     }
 
     /// From now on peers know nothing behind `key`: when this returns, no access to the region
-    /// through any endpoint is going on or begins. Returns the region that was there.
+    /// through any endpoint is going on or begins, and nothing of it is lent. Returns the region
+    /// that was there.
     pub fn revoke(&self, key: u64) -> Option<Region> {
         let mut table = self.write();
         let (region, _) = table.entries.remove(&key)?;
         self.shared.revoked.fetch_add(1, Ordering::Release);
+        drop(table);
+        region.wait_for_loans();
         Some(region)
     }
 
@@ -170,6 +173,25 @@ mod tests {
         assert!(regions.revoke(key).is_some());
         let denied = reach(key, Access::READ, 0, 1).err();
         assert_eq!(denied, Some(Denied::UnknownKey));
+    }
+
+    #[test]
+    fn revoking_waits_for_what_is_lent() {
+        let regions = Regions::new([4; 16]);
+        let region = Region::from(vec![9; 5_000]);
+        let key = regions.register(region, Access::READ);
+        let lent = regions.visit(key, Access::READ, 0, 5_000, |region, at| region.lend(at, 5_000));
+        let lent = lent.unwrap().unwrap();
+        std::thread::scope(|scope| {
+            let revoked = scope.spawn(|| regions.revoke(key));
+            while regions.revoked() == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(lent, vec![9; 5_000]);
+            assert!(!revoked.is_finished());
+            drop(lent);
+            assert!(revoked.join().unwrap().is_some());
+        });
     }
 
     #[test]

@@ -155,14 +155,18 @@ impl Side {
                 self.tell(ANSWER)?;
                 continue;
             }
+            // Before the other side can be gone: what it sent and nobody received goes with it.
+            let room = std::mem::take(&mut answer);
+            self.endpoint.receive(room, Some(self.other), tagged(ANSWER), 0)?;
             for _ in 0..row.window {
                 self.endpoint.send_tagged(self.other, FLOW, message.clone(), 0)?;
             }
-            for _ in 0..row.window {
-                wait(&mut self.endpoint)?;
+            for _ in 0..=row.window {
+                let completion = wait(&mut self.endpoint)?;
+                if let Event::Received { buffer, .. } = completion.event {
+                    answer = buffer;
+                }
             }
-            self.endpoint.receive(answer, Some(self.other), tagged(ANSWER), 0)?;
-            answer = received(wait(&mut self.endpoint)?)?;
         }
         let took = clock.now().since(began).as_secs_f64();
         Ok(f64::from(row.windows) * f64::from(u32::try_from(row.window)?) / took)

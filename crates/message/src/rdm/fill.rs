@@ -426,14 +426,14 @@ pub(super) fn emit_part(
         head.emit(heads);
         return send.data.slice(offset..offset + length);
     };
-    // A region may change at any time: what leaves is what it holds now. A tail, as the checksum
+    // What leaves is what the region holds now: it is lent until then. A tail, as the checksum
     // covers all heads, and a reader that places the payload directly has only the frame's.
     let place = (begin + offset) as u64;
-    let copied = regions.visit(*key, Access::READ, place, length as u64, |found, at| {
-        if found.is_same(region) { found.copy(at, length).ok() } else { None }
+    let lent = regions.visit(*key, Access::READ, place, length as u64, |found, at| {
+        if found.is_same(region) { found.lend(at, length).ok() } else { None }
     });
     // Another endpoint took it back: nothing leaves, and a refusal follows.
-    let Ok(Some(bytes)) = copied else { return Bytes::new() };
+    let Ok(Some(bytes)) = lent else { return Bytes::new() };
     head.emit(heads);
-    bytes.into()
+    bytes
 }

@@ -106,9 +106,14 @@ impl Pattern {
     const STEP: usize = 64;
     const PIECES: u64 = 64;
 
+    /// Bytes that all messages of so many bytes are pieces of.
+    pub(super) fn length(bytes: usize) -> usize {
+        bytes.saturating_add(Self::STEP * usize::try_from(Self::PIECES).unwrap_or(0))
+    }
+
     /// For messages of up to `largest` bytes.
     pub(super) fn new(largest: usize) -> Self {
-        let length = largest + Self::STEP * usize::try_from(Self::PIECES).unwrap_or(0);
+        let length = Self::length(largest);
         // Xorshift (Marsaglia 2003): any bytes that do not repeat within the pattern would do.
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let words = std::iter::repeat_with(|| {
@@ -159,7 +164,13 @@ impl Pattern {
             .map_or_else(|| self.check(number, length, 0, found).map(|()| number), Ok)
     }
 
-    fn offset(number: u64) -> usize {
+    /// All messages of so many bytes: each is there at its offset.
+    pub(super) fn all(&self, bytes: usize) -> Bytes {
+        self.bytes.slice(..Self::length(bytes))
+    }
+
+    /// Where a message is among all.
+    pub(super) fn offset(number: u64) -> usize {
         usize::try_from(number % Self::PIECES).unwrap_or(0) * Self::STEP
     }
 }

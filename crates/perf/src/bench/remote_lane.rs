@@ -15,7 +15,7 @@ use super::{
 };
 use crate::load::LoadError;
 
-/// Operations go to so many places in turn, fewer where messages are large.
+/// Writes go to so many places in turn, fewer where messages are large.
 const MOST_SLOTS: usize = 64;
 /// Bytes of an atomic operation's element.
 const ELEMENT: usize = 8;
@@ -50,7 +50,7 @@ pub(super) struct RemoteLane {
 pub(super) fn region_bytes(sizes: &[u64]) -> usize {
     let needs = sizes.iter().map(|&bytes| {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        bytes.saturating_mul(slots(bytes))
+        bytes.saturating_mul(slots(bytes)).max(Pattern::length(bytes))
     });
     needs.max().unwrap_or(ELEMENT).max(ELEMENT)
 }
@@ -94,7 +94,13 @@ impl RemoteLane {
     }
 
     /// The place of the operation with this number, and the number of the message that is there.
+    ///
+    /// Reads take the pieces of the pattern that sends do, so that what leaves comes out of the
+    /// same memory, and so out of the same caches, whichever side asks for it.
     fn slot(&self, number: u64) -> (u64, u64) {
+        if self.operation.verb == Verb::Read {
+            return (number, Pattern::offset(number) as u64);
+        }
         let slot = number % slots(self.share.bytes) as u64;
         (slot, slot * self.share.bytes as u64)
     }
@@ -201,16 +207,13 @@ impl Lane for RemoteLane {
         self.share = share;
         self.sent = 0;
         self.spare.clear();
-        for slot in 0..slots(share.bytes) as u64 {
-            let (message, offset) = self.slot(slot);
-            let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-            let content = match self.operation.verb {
-                Verb::Read => self.pattern.message(message, share.bytes),
-                Verb::Send | Verb::Write | Verb::Atomic => vec![0; share.bytes].into(),
-            };
-            self.region.write(offset, &content).map_err(LoadError::fabric)?;
-        }
-        Ok(())
+        let content = match self.operation.verb {
+            Verb::Read => self.pattern.all(share.bytes),
+            Verb::Send | Verb::Write | Verb::Atomic => {
+                vec![0; slots(share.bytes) * share.bytes].into()
+            }
+        };
+        Ok(self.region.write(0, &content).map_err(LoadError::fabric)?)
     }
 
     fn post(&mut self, count: u64) -> Result<(), BenchError> {

@@ -201,12 +201,14 @@ impl<N: Node> Network<N> {
                 }
                 break;
             }
-            train.clear();
             let Some(node) = &mut self.hosts[host].node else { break };
             if !node.poll_transmit(local, &mut train) {
                 break;
             }
-            if let Err(bad) = self.emit(host, &train) {
+            let emitted = self.emit(host, &train);
+            // Bytes of regions are lent no longer than this.
+            train.clear();
+            if let Err(bad) = emitted {
                 self.bad_train.get_or_insert(bad);
                 self.stop = true;
                 break;
