@@ -22,13 +22,18 @@ pub(crate) const GIT: Package = Package { debian: "git", program: "git" };
 pub(crate) const NFTABLES: Package = Package { debian: "nftables", program: "nft" };
 /// `compare` puts iperf3's figure beside its own.
 pub(crate) const IPERF3: Package = Package { debian: "iperf3", program: "iperf3" };
+/// What the declarations of libfabric are compared with, and the library that they call.
+pub(crate) const LIBFABRIC: Package =
+    Package { debian: "libfabric-dev", program: "/usr/include/rdma/fabric.h" };
+/// Reads those headers.
+pub(crate) const CC: Package = Package { debian: "gcc", program: "cc" };
 
 /// What the benchmark of one host is held against, and what builds its peers.
 pub(crate) const PEERS: [Package; 4] = [
     Package { debian: "openmpi-bin", program: "mpirun" },
     Package { debian: "libopenmpi-dev", program: "mpicc" },
-    Package { debian: "libfabric-dev", program: "/usr/include/rdma/fabric.h" },
-    Package { debian: "gcc", program: "cc" },
+    LIBFABRIC,
+    CC,
 ];
 
 /// What the MPIs that are Python packages are installed with.

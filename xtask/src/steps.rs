@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    packages::{GIT, IPERF3, NFTABLES, PEERS, PYTHON_VENV, Package},
+    packages::{CC, GIT, IPERF3, LIBFABRIC, NFTABLES, PEERS, PYTHON_VENV, Package},
     tidy,
     wheels::{self, Environment},
     workspace::Workspace,
@@ -77,7 +77,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "tests",
         what: "unit and integration tests",
-        packages: &[NFTABLES],
+        packages: &[NFTABLES, LIBFABRIC, CC],
         work: Work::Targets(Kind::Ordinary, |command, _| command.with_units()),
     },
     Step {

@@ -61,7 +61,7 @@ pub(crate) struct CompareArgs {
     #[arg(value_name = "HOST[:PORT]", conflicts_with_all = ["hosts", "mtu"])]
     pub peer: Option<HostPort>,
 
-    /// Take under half a minute: fewer sizes, shorter tests.
+    /// Take about half a minute: fewer sizes, shorter tests.
     #[arg(long)]
     pub quick: bool,
 
@@ -154,6 +154,8 @@ pub(crate) enum Part {
     Loss1,
     /// A link of 1 Gb/s with a TCP flow on it.
     SharedLink,
+    /// Shared memory against TCP over loopback, between two processes of this host.
+    OneHost,
 }
 
 impl Part {
@@ -167,6 +169,7 @@ impl Part {
             Self::Loss01 => network == Network::Loss01,
             Self::Loss1 => network == Network::Loss1,
             Self::SharedLink => network == Network::SharedLink,
+            Self::OneHost => network == Network::OneHost,
         }
     }
 }

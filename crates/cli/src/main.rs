@@ -7,6 +7,7 @@ mod compare;
 mod info;
 mod install_links;
 mod interrupt;
+mod logging;
 mod output;
 mod perf_command;
 mod perftest;
@@ -36,6 +37,10 @@ enum Verdict {
 const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
+    if let Err(error) = logging::start() {
+        output::say(&format!("elastane: {error}"));
+        return WRONG.into();
+    }
     if let Some(tool) = perftest::Tool::invoked() {
         return perftest::run(tool);
     }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ColorChoice, ValueEnum};
 use perf::{
     ServeError,
     bench::{
-        AtomicKind, BenchError, Document, Goal, Length, Listener, Local, Pair, Setup, Verb,
-        Waiting, Wire, table,
+        AtomicKind, BenchError, Document, Goal, Length, Listener, Local, Pace, Pair, Rate, Setup,
+        Verb, Waiting, Wire, table,
     },
 };
 
@@ -39,6 +39,7 @@ pub(crate) const ALL_SIZES: std::ops::RangeInclusive<u32> = 1..=23;
   elastane perf send-bw 192.0.2.7                   # on the other
   elastane perf send-lat 192.0.2.7 -s 64 -n 100000  # with the same -s and -n there
   elastane perf send-bw 192.0.2.7 --tcp -a --csv
+  elastane perf send-lat 192.0.2.7 --cpu 2          # bound to CPU 2; --cpu there, too
 
 Exit status: 0 measured; 2 not measured.")]
 pub(crate) struct PerfArgs {
@@ -110,6 +111,22 @@ pub(crate) struct PerfArgs {
     #[arg(long)]
     tcp: bool,
 
+    /// Measure unreliable datagrams: messages of one packet, of which some may be lost.
+    #[arg(long, conflicts_with_all = ["tcp", "events"])]
+    unreliable: bool,
+
+    /// Writes and sends carry data for the completion on the other side.
+    #[arg(long, conflicts_with_all = ["tcp", "unreliable"])]
+    remote_data: bool,
+
+    /// Post no more than so many bits per second of messages, for example 500M; bandwidth only.
+    #[arg(long, value_name = "RATE", value_parser = quantity::rate)]
+    rate: Option<u64>,
+
+    /// Bind this side to this CPU; `taskset` does the same.
+    #[arg(long, value_name = "NUMBER", value_parser = quantity::cpu)]
+    cpu: Option<usize>,
+
     /// Compare every byte that arrives with what was sent; takes its time, which counts.
     #[arg(long)]
     verify: bool,
@@ -171,6 +188,7 @@ impl Test {
 
 pub(crate) fn run(args: &PerfArgs) -> Result<Verdict> {
     let (setup, local) = (setup(args)?, local(args)?);
+    bind(args.cpu)?;
     for (flag, destination) in [("--json", &args.json), ("--csv", &args.csv)] {
         if let Some(destination) = destination {
             destination.check(flag)?;
@@ -184,7 +202,7 @@ pub(crate) fn run(args: &PerfArgs) -> Result<Verdict> {
         None => accept(args, &setup, local)?,
     };
     let mut document = Document::new(&pair);
-    for bytes in setup.sizes {
+    for bytes in pair.setup().sizes.clone() {
         let row = pair.measure(bytes)?;
         document.add(&pair, &row);
     }
@@ -213,9 +231,19 @@ fn is_silent(args: &PerfArgs) -> bool {
 
 fn setup(args: &PerfArgs) -> Result<Setup> {
     let (verb, goal) = args.test.parts();
-    let wire = if args.tcp { Wire::Tcp } else { Wire::Fabric };
+    let wire = match (args.tcp, args.unreliable) {
+        (true, _) => Wire::Tcp,
+        (_, true) => Wire::Datagram,
+        _ => Wire::Fabric,
+    };
     check_verb(verb, wire)?;
+    if args.remote_data && !matches!(verb, Verb::Send | Verb::Write) {
+        bail!("--remote-data is for sends and writes: leave it out");
+    }
     if goal == Goal::Latency {
+        if args.rate.is_some() {
+            bail!("--rate is for bandwidth: a test of latency has one message at a time");
+        }
         if args.bidirectional {
             bail!("-b is for bandwidth: a test of latency goes both ways anyway");
         }
@@ -261,6 +289,11 @@ fn setup(args: &PerfArgs) -> Result<Setup> {
         reversed: args.reversed,
         warm_up,
         verify: args.verify,
+        remote_data: args.remote_data,
+        gap: Duration::ZERO,
+        endless: false,
+        fits: args.all || args.size.is_empty(),
+        longest: None,
     })
 }
 
@@ -272,11 +305,20 @@ pub(crate) const fn default_iterations(verb: Verb, goal: Goal) -> u64 {
     }
 }
 
+/// Binds this process to a CPU, if one is wanted.
+pub(crate) fn bind(cpu: Option<usize>) -> Result<()> {
+    let Some(cpu) = cpu else { return Ok(()) };
+    perf::cpu::pin_to(cpu).with_context(|| format!("cannot bind this process to CPU {cpu}"))
+}
+
 /// Refuses what there is no such operation for.
 pub(crate) fn check_verb(verb: Verb, wire: Wire) -> Result<()> {
     match (verb, wire) {
         (Verb::Send, _) | (_, Wire::Fabric) => Ok(()),
         (_, Wire::Tcp) => bail!("TCP has no {}: measure its sends instead", verb.name()),
+        (_, Wire::Datagram) => {
+            bail!("datagrams have no {}: measure their sends instead", verb.name())
+        }
     }
 }
 
@@ -286,7 +328,9 @@ fn local(args: &PerfArgs) -> Result<Local> {
         bail!("-l {post_list} is more than -t {tx_depth} lets be on its way: give -t {post_list}");
     }
     let waiting = if args.events { Waiting::Sleep } else { Waiting::Spin };
-    Ok(Local { tx_depth, rx_depth, post_list, waiting, peak: true })
+    let pace =
+        args.rate.map(|bits| Pace { rate: Rate::Bytes((bits / 8).max(1)), burst: post_list });
+    Ok(Local { tx_depth, rx_depth, post_list, waiting, peak: true, pace })
 }
 
 /// Connects to the first address of the host that answers.

@@ -25,6 +25,16 @@ pub(crate) fn message_size(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A CPU that this process may run on.
+pub(crate) fn cpu(text: &str) -> Result<usize, String> {
+    let usable = perf::cpu::usable().map_err(|error| format!("cannot tell the CPUs: {error}"))?;
+    let found = text.parse().ok().filter(|cpu| usable.contains(cpu));
+    found.ok_or_else(|| {
+        let usable: Vec<String> = usable.iter().map(usize::to_string).collect();
+        format!("`{text}` is no CPU that this process may use; choose one of {}", usable.join(", "))
+    })
+}
+
 /// Bits per second: `1000000`, `25G`.
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no rate; write bits per second, for example 100M or 25G");

@@ -1,5 +1,6 @@
 //! Two processes on this machine: what a message costs through shared memory, over UDP and over
-//! TCP.
+//! TCP, and how long a receiver waits for a sender that computes. `rings` is shared memory without
+//! copies out of the sender's memory.
 //!
 //! `cargo run --release -p elastane-fabric --example neighbours -- [ROUNDS] [BYTES]`
 
@@ -12,7 +13,8 @@ use std::{
 };
 
 use elastane_fabric::{
-    Buffer, Bytes, Clock, Completion, Event, Options, PeerId, RdmEndpoint, SharedMemory, TagMatch,
+    Buffer, Bytes, Clock, Completion, CrossMemory, Event, Options, PeerId, RdmEndpoint,
+    SharedMemory, TagMatch,
 };
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -23,6 +25,9 @@ const WARM_UP: u32 = 2_000;
 /// would measure the machine's memory.
 const DEPTH: usize = 64;
 const DEPTH_BYTES: usize = 8 << 20;
+/// How often a message is awaited of a sender that computes once it has posted it, and how long.
+const BUSY_ROUNDS: u32 = 100;
+const BUSY: Duration = Duration::from_millis(2);
 
 fn main() -> Result<(), Failure> {
     let mut arguments = env::args().skip(1).peekable();
@@ -40,16 +45,17 @@ fn main() -> Result<(), Failure> {
     }
     let rounds: u32 = arguments.next().map_or(Ok(100_000), |n| n.parse())?;
     let bytes: usize = arguments.next().map_or(Ok(8), |n| n.parse())?;
-    for way in ["shm", "udp"] {
+    for way in ["shm", "rings", "udp"] {
         measure(way, rounds, bytes)?;
     }
     measure_tcp(rounds, bytes)
 }
 
 fn open(way: &str) -> Result<RdmEndpoint, Failure> {
-    let shared_memory = if way == "shm" { SharedMemory::Automatic } else { SharedMemory::Never };
+    let shared_memory = if way == "udp" { SharedMemory::Never } else { SharedMemory::Automatic };
+    let cross_memory = if way == "shm" { CrossMemory::Declared } else { CrossMemory::Never };
     let options = Options::listen("127.0.0.1:0".parse()?);
-    Ok(RdmEndpoint::open(&Options { shared_memory, ..options })?)
+    Ok(RdmEndpoint::open(&Options { shared_memory, cross_memory, ..options })?)
 }
 
 fn start_echo(
@@ -89,6 +95,19 @@ fn measure(way: &str, rounds: u32, bytes: usize) -> Result<(), Failure> {
     }
     report(way, "latency", bytes, &mut trips);
     println!("{way}: {:?}", near.route(peer));
+    let mut waits = Vec::new();
+    for _ in 0..BUSY_ROUNDS {
+        receive(&mut near, bytes)?;
+        let told = clock.now();
+        receive(&mut near, bytes)?;
+        // `report` halves what it gets.
+        waits.push(clock.now().since(told) * 2);
+    }
+    report(way, "latency from a sender that then computes for 2 ms", bytes, &mut waits);
+    if let Some(copies) = near.copies_from(peer) {
+        let copied = near.message_counters().copied_bytes;
+        println!("{way}: {copies}; {copied} bytes were");
+    }
 
     let began = clock.now();
     let mut waiting = 0;
@@ -115,6 +134,19 @@ fn echo(way: &str, near: SocketAddr, rounds: u32, bytes: usize) -> Result<(), Fa
     for _ in 0..rounds + WARM_UP {
         receive(&mut far, bytes)?;
         far.send(peer, message.clone(), 0)?;
+    }
+    let clock = far.clock();
+    for _ in 0..BUSY_ROUNDS {
+        far.send(peer, "!".into(), 0)?;
+        far.send(peer, message.clone(), 0)?;
+        let posted = clock.now();
+        while clock.now().since(posted) < BUSY {
+            std::hint::spin_loop();
+        }
+        // Waiting lets a receiver have the processor that has only this one.
+        while far.outstanding() > 0 {
+            wait(&mut far)?;
+        }
     }
     for _ in 0..2 * depth(bytes) {
         far.receive(Buffer::zeroed(bytes), None, TagMatch::Untagged, 0)?;

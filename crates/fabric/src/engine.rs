@@ -2,19 +2,21 @@
 //! place where they meet.
 
 mod sleep;
+mod sources;
 
 use std::{net::SocketAddr, time::Duration};
 
 use inspect::live::{Counters, Queues};
 use io::{Arrival, Landing, Layout, PacketIo, Scratch, SendError, shm::Request};
-use message::{Landed, LandingOffer};
+use message::{Copying, Landed, LandingOffer, Lent, LoanUse};
 use srd::{Handled, Incoming, TrainLimits, Upper};
-use wire::{ConnId, Header, Kind, PeerId, Time, Train};
+use wire::{ConnId, Header, Kind, MessageSeq, PeerId, Time, Token, Train};
 
+use self::sources::Sources;
 use crate::{
     Error, Options,
     clock::Watch,
-    local::{Locals, Routed},
+    local::{CrossMemory, Locals, Routed},
     metrics::Published,
     wait::WaitObject,
 };
@@ -57,6 +59,11 @@ pub(crate) trait Layer: Upper {
         Counters::new()
     }
 
+    /// How operations posted here ended, by kind.
+    fn operations(&self) -> Counters {
+        Counters::new()
+    }
+
     fn offer_landing(&mut self) -> Option<LandingOffer> {
         None
     }
@@ -75,6 +82,16 @@ pub(crate) trait Layer: Upper {
     }
 
     fn deliver_unreliable(&mut self, _peer: PeerId, _payload: &[u8]) {}
+
+    fn lend(&mut self, _token: Token, _seal: u64) -> Option<Lent> {
+        None
+    }
+
+    fn use_loan(&mut self, _: PeerId, _: MessageSeq, _length: u64, _most: usize) -> LoanUse {
+        LoanUse::Over
+    }
+
+    fn copied(&mut self, _copying: Copying, _copied: bool) {}
 }
 
 #[derive(Debug)]
@@ -102,6 +119,7 @@ pub(crate) struct Engine<D, L> {
     pub(crate) owner: u32,
     looked_at: Time,
     arrived_at: Time,
+    sources: Sources,
     /// Present while metrics are on.
     published: Option<Box<Published>>,
 }
@@ -137,15 +155,16 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             owner: std::process::id(),
             looked_at: Time::ZERO,
             arrived_at: Time::ZERO,
+            sources: Sources::default(),
             published: Published::open(options.metrics)?,
         })
     }
 
     /// Uses shared memory with peers of this host from now on.
-    pub(crate) fn use_shared_memory(&mut self) -> Result<(), Error> {
+    pub(crate) fn use_shared_memory(&mut self, copies: CrossMemory) -> Result<(), Error> {
         let seed = getrandom::u64().map_err(Error::NoRandomness)?;
         let retries = self.transport.config().rnr_retries;
-        self.locals = Locals::announce(self.device.local_address(), seed, retries);
+        self.locals = Locals::announce(self.device.local_address(), seed, retries, copies);
         Ok(())
     }
 
@@ -173,6 +192,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
             self.transport.handle_timeout(now, upper);
         }
+        self.sources.look(now, &self.transport, &mut self.device);
         // What is due may have given the next call something to send.
         let worked = local || sent || received || due;
         if self.published.is_some() {
@@ -207,7 +227,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             if self.transport.peer_connid(peer).is_none_or(|known| known.raw() == connid)
                 && self.meet(now, peer, connid)
             {
-                self.locals.set_up(now, peer, link);
+                let address = self.transport.peer_address(peer);
+                self.locals.set_up(self.watch.clock(), peer, address, link);
             }
         }
         for request in self.locals.take_requests() {
@@ -235,7 +256,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         }
         // It may have gone since it asked; then it stays a peer like any other.
         if let Ok(link) = request.accept(ours) {
-            self.locals.set_up(now, peer, Box::new(link));
+            let address = self.transport.peer_address(peer);
+            self.locals.set_up(self.watch.clock(), peer, address, Box::new(link));
         }
     }
 
@@ -317,7 +339,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     fn publish(&mut self, now: Time, worked: bool) {
         let Some(mut published) = self.published.take() else { return };
         if published.is_due(now, worked) {
-            published.put(now, &self.device, &self.transport, &self.layer);
+            published.put(now, &self.device, &self.transport, &self.layer, &self.locals);
             published.rest(now, self.watch.now());
         }
         self.published = Some(published);
@@ -393,6 +415,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
                 Ok(()) => sent = true,
                 Err(SendError::Full) => {
                     self.unsent = true;
+                    // An operation may complete before this leaves, and its bytes may go with it.
+                    self.train.copy_tails();
                     break;
                 }
                 Err(SendError::TooLarge(bytes)) => self.shrink(now, bytes),

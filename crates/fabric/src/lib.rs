@@ -27,14 +27,22 @@ pub use bytes::Bytes;
 pub use clock::Clock;
 pub use datagram::{DatagramEndpoint, SrdEndpoint};
 pub use inspect::Port as MetricsPort;
+pub use io::shm::Unreadable;
+pub use io::shm::{CrossMemoryOff, cross_memory};
 pub use io::{CaptureDevice, FaultDevice, FaultSpec, PacketIo, SendError, UdpDevice, UdpOptions};
-pub use local::{LocalError, PeerRoute, SharedMemory, UdpReason};
-pub use memory::{Access, Atomic, Buffer, Datatype, KeyTaken, Operator, OutOfRange, Region};
-pub use message::{
-    AtomicRefused, AtomicRequest, Busy, Completion, Event, MAX_ATOMIC_BYTES, OpId,
-    OperationCounters, OperationError, PeekInfo, ReadRequest, SendRequest, TagMatch, Tally,
-    WriteRequest,
+pub use local::{
+    CrossMemory, LocalError, MAX_LINKS, PeerCopies, PeerRoute, SharedMemory, UdpReason,
 };
+pub use memory::{
+    Access, Atomic, Buffer, Datatype, KeyTaken, Operator, OutOfRange, Region, Regions,
+    borrowed_bytes,
+};
+pub use message::{
+    AtomicRefused, AtomicRequest, Busy, Completion, Event, MAX_ATOMIC_BYTES, MultiReceiveRequest,
+    OpId, OperationClass, OperationCounters, OperationError, Order, PeekInfo, ReadRequest,
+    SendRequest, TagMatch, Tally, WriteRequest,
+};
+pub use one_sided::new_regions;
 pub use options::{Error, METRICS_VARIABLE, Metrics, Options};
 pub use rdm::{RdmEndpoint, ReceiveRefused};
 pub use srd::PeerError;

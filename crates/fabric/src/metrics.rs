@@ -7,10 +7,11 @@ use inspect::{
     live::{self, Counters, MAX_PEERS, PathState},
 };
 use io::PacketIo;
+use message::{OperationCounters, Tally};
 use srd::{PathHealth, PathReport};
 use wire::{PeerId, Time};
 
-use crate::{Error, METRICS_VARIABLE, Metrics, engine::Layer};
+use crate::{Error, METRICS_VARIABLE, Metrics, PeerRoute, engine::Layer, local::Locals};
 
 /// The shortest time between two snapshots.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -63,8 +64,10 @@ impl Published {
         device: &D,
         transport: &srd::Endpoint,
         layer: &L,
+        locals: &Locals,
     ) {
-        let busiest = busiest(transport, layer);
+        let busiest = busiest(transport, layer, locals);
+        let peers = busiest.into_iter().map(|peer| describe(transport, layer, locals, peer));
         self.publisher.publish(live::Endpoint {
             kind: layer.kind().to_owned(),
             address: device.local_address(),
@@ -73,9 +76,11 @@ impl Published {
             device: named(&device.counters()),
             transport: named(transport.counters()),
             messages: layer.counters(),
+            operations: layer.operations(),
+            shared_memory: named(&locals.counters()),
             queues: layer.queues(),
             peers_known: transport.peer_count() as u64,
-            peers: busiest.into_iter().map(|peer| describe(transport, layer, peer)).collect(),
+            peers: peers.collect(),
         });
     }
 }
@@ -108,16 +113,32 @@ pub(crate) fn named(counters: &impl serde::Serialize) -> Counters {
     }
 }
 
-/// The peers with a context, the busiest of them if there are too many to list; in the order in
-/// which they became known.
-fn busiest<L: Layer>(transport: &srd::Endpoint, layer: &L) -> Vec<PeerId> {
+/// The operations of each kind that completed and that failed.
+pub(crate) fn tallies(operations: &OperationCounters) -> Counters {
+    let OperationCounters { sends, receives, writes, reads, atomics } = *operations;
+    let kinds = [
+        ("sends", sends),
+        ("receives", receives),
+        ("writes", writes),
+        ("reads", reads),
+        ("atomics", atomics),
+    ];
+    let pair = |(kind, tally): (&str, Tally)| {
+        [(format!("{kind}_completed"), tally.completed), (format!("{kind}_failed"), tally.failed)]
+    };
+    kinds.into_iter().flat_map(pair).collect()
+}
+
+/// The peers with a context or a link, the busiest of them if there are too many to list; in the
+/// order in which they became known.
+fn busiest<L: Layer>(transport: &srd::Endpoint, layer: &L, locals: &Locals) -> Vec<PeerId> {
     let all = (0..transport.peer_count()).filter_map(|index| u32::try_from(index).ok());
     let mut active: Vec<(u64, PeerId)> = all
         .map(PeerId)
         .filter_map(|peer| {
             let (in_flight, window) = transport.window_use(peer);
-            let has_context = window > 0;
-            has_context.then(|| (u64::from(in_flight) + layer.queued_bytes(peer), peer))
+            let is_active = window > 0 || locals.is_up(peer);
+            is_active.then(|| (u64::from(in_flight) + layer.queued_bytes(peer), peer))
         })
         .collect();
     if active.len() > MAX_PEERS {
@@ -129,17 +150,40 @@ fn busiest<L: Layer>(transport: &srd::Endpoint, layer: &L) -> Vec<PeerId> {
     peers
 }
 
-fn describe<L: Layer>(transport: &srd::Endpoint, layer: &L, peer: PeerId) -> live::Peer {
-    let (in_flight, window) = transport.window_use(peer);
+fn describe<L: Layer>(
+    transport: &srd::Endpoint,
+    layer: &L,
+    locals: &Locals,
+    peer: PeerId,
+) -> live::Peer {
+    let link = locals.describe(peer);
+    let why_udp = match locals.route(peer) {
+        PeerRoute::SharedMemory => None,
+        PeerRoute::Udp(reason) => Some(reason.to_string()),
+    };
+    let (in_flight, window) = match &link {
+        Some(link) => (link.waiting_bytes, link.most_bytes),
+        None => {
+            let (in_flight, window) = transport.window_use(peer);
+            (in_flight.into(), window.into())
+        }
+    };
+    // A context that is left over from before the link carries nothing any more.
+    let reports = if link.is_some() { Vec::new() } else { transport.path_reports(peer) };
     live::Peer {
         address: transport.peer_address(peer),
-        transport: "udp".to_owned(),
-        rtt_seconds: known(transport.round_trip(peer)),
-        in_flight_bytes: in_flight.into(),
-        window_bytes: window.into(),
+        transport: if link.is_some() { live::SHARED_MEMORY } else { live::UDP }.to_owned(),
+        why_udp,
+        rtt_seconds: known(transport.round_trip(peer)).filter(|_| link.is_none()),
+        in_flight_bytes: in_flight,
+        window_bytes: window,
         queued_bytes: layer.queued_bytes(peer),
-        datagram_bytes: transport.datagram_bytes(peer) as u64,
-        paths: transport.path_reports(peer).iter().map(path).collect(),
+        datagram_bytes: match link {
+            Some(_) => io::shm::Link::MAX_RECORD as u64,
+            None => transport.datagram_bytes(peer) as u64,
+        },
+        link,
+        paths: reports.iter().map(path).collect(),
     }
 }
 

@@ -2,13 +2,27 @@
 
 use bytes::Bytes;
 use io::PacketIo;
-use memory::{Access, Buffer, KeyTaken, Region};
+use memory::{Access, Buffer, KeyTaken, Region, Regions};
 use message::{
     AtomicRefused, AtomicRequest, Busy, OpId, OperationCounters, ReadRequest, WriteRequest,
 };
 use wire::{PeerId, RKey, RemotePlace};
 
-use crate::rdm::{RdmEndpoint, ReceiveRefused};
+use crate::{
+    Error,
+    rdm::{RdmEndpoint, ReceiveRefused},
+};
+
+/// An empty registry of regions, for [`Options::regions`](crate::Options::regions) of several
+/// endpoints. Keys that it draws are random.
+///
+/// # Errors
+/// [`Error::NoRandomness`].
+pub fn new_regions() -> Result<Regions, Error> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).map_err(Error::NoRandomness)?;
+    Ok(Regions::new(secret))
+}
 
 impl<D: PacketIo> RdmEndpoint<D> {
     /// Lets peers that know the key do to `region` what `access` says. The key is random: who is
@@ -43,7 +57,8 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// The same under a key of the caller's choice, which peers may guess.
     ///
     /// # Errors
-    /// [`KeyTaken`] if another region of this endpoint has the key.
+    /// [`KeyTaken`] if another region of this endpoint, or of one that shares its registry, has
+    /// the key.
     pub fn register_as(
         &mut self,
         key: RKey,
@@ -53,8 +68,9 @@ impl<D: PacketIo> RdmEndpoint<D> {
         self.engine.layer.register_as(key, region, access)
     }
 
-    /// Takes a region back: when this returns no peer reaches it through this endpoint any more,
-    /// and what they had begun fails at their side. Returns whether there was such a region.
+    /// Takes a region back: when this returns no peer reaches it any more, through this endpoint
+    /// or one that shares its registry, and what they had begun fails at their side. Returns
+    /// whether there was such a region.
     pub fn revoke(&mut self, key: RKey) -> bool {
         self.engine.layer.revoke(key)
     }
@@ -140,6 +156,13 @@ impl<D: PacketIo> RdmEndpoint<D> {
         let op = self.engine.layer.post_atomic(at, request)?;
         self.engine.kick(at);
         Ok(op)
+    }
+
+    /// What is posted to `to` from now on takes effect there only once everything posted to it
+    /// before is complete (`FI_FENCE`). [`message::Config::order`] asks for such order between
+    /// all operations of certain kinds.
+    pub fn fence(&mut self, to: PeerId) {
+        self.engine.layer.fence(to);
     }
 
     /// How many operations of each kind ended, and how (`fi_cntr`).

@@ -4,8 +4,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use inspect::{Port as MetricsPort, PortError, PublishError};
 use io::{OpenError, UdpOptions};
+use memory::Regions;
 
-use crate::SharedMemory;
+use crate::{CrossMemory, SharedMemory};
 
 /// Settings of an endpoint. Each field's default suits Ethernet within one site.
 #[derive(Clone, Debug)]
@@ -21,6 +22,12 @@ pub struct Options {
     /// Whether [`crate::RdmEndpoint::open`] uses shared memory with peers on this host. Endpoints
     /// of other kinds, and those on a device of the caller's choice, never do.
     pub shared_memory: SharedMemory,
+    /// Whether large messages of peers on this host may be copied out of their memory.
+    pub cross_memory: CrossMemory,
+    /// The regions that peers reach through the endpoint. Endpoints that are given clones of one
+    /// registry share what is registered with any of them (a domain); `None` makes a new one,
+    /// with random keys.
+    pub regions: Option<Regions>,
     /// How long a waiting call spins before it sleeps.
     pub spin: Duration,
     /// Whether counters and paths are to be had on a loopback port while the endpoint lives.
@@ -53,6 +60,8 @@ impl Options {
             messages: message::Config::default(),
             device: UdpOptions::default(),
             shared_memory: SharedMemory::default(),
+            cross_memory: CrossMemory::default(),
+            regions: None,
             spin: Duration::from_micros(50),
             metrics: Metrics::default(),
         }

@@ -7,15 +7,16 @@ use inspect::live::{Counters, Queues};
 use io::{PacketIo, UdpDevice};
 use memory::Buffer;
 use message::{
-    Busy, Completion, Landed, LandingOffer, OpId, PeekInfo, Rdm, ReceiveRequest, SendRequest,
-    TagMatch,
+    Busy, Completion, Copying, Landed, LandingOffer, Lent, LoanUse, MultiReceiveRequest, OpId,
+    PeekInfo, Rdm, ReceiveRequest, SendRequest, TagMatch,
 };
-use wire::{PeerId, Tag};
+use wire::{MessageSeq, PeerId, Tag, Token};
 
 use crate::{
-    Clock, Error, Options, PeerRoute, SharedMemory,
+    Clock, Error, Options, PeerCopies, PeerRoute, SharedMemory,
     engine::{Engine, Layer},
     metrics,
+    one_sided::new_regions,
 };
 
 impl Layer for Rdm {
@@ -52,12 +53,28 @@ impl Layer for Rdm {
         metrics::named(&Self::counters(self))
     }
 
+    fn operations(&self) -> Counters {
+        metrics::tallies(&Self::operations(self))
+    }
+
     fn offer_landing(&mut self) -> Option<LandingOffer> {
         Self::offer_landing(self)
     }
 
     fn return_landing(&mut self, offer: LandingOffer) {
         Self::return_landing(self, offer);
+    }
+
+    fn lend(&mut self, token: Token, seal: u64) -> Option<Lent> {
+        Self::lend(self, token, seal)
+    }
+
+    fn use_loan(&mut self, peer: PeerId, seq: MessageSeq, length: u64, most: usize) -> LoanUse {
+        Self::use_loan(self, peer, seq, length, most)
+    }
+
+    fn copied(&mut self, copying: Copying, copied: bool) {
+        Self::copied(self, copying, copied);
     }
 
     fn prepare_landed(
@@ -118,7 +135,7 @@ impl RdmEndpoint {
         let device = UdpDevice::open(options.listen, &options.device)?;
         let mut endpoint = Self::on_device(device, options)?;
         if options.shared_memory == SharedMemory::Automatic {
-            endpoint.engine.use_shared_memory()?;
+            endpoint.engine.use_shared_memory(options.cross_memory)?;
         }
         Ok(endpoint)
     }
@@ -127,9 +144,11 @@ impl RdmEndpoint {
 impl<D: PacketIo> RdmEndpoint<D> {
     /// Opens an endpoint on `device`.
     pub fn on_device(device: D, options: &Options) -> Result<Self, Error> {
-        let mut secret = [0; 16];
-        getrandom::fill(&mut secret).map_err(Error::NoRandomness)?;
-        let layer = Rdm::new(options.messages.clone()).with_key_secret(secret);
+        let regions = match &options.regions {
+            Some(regions) => regions.clone(),
+            None => new_regions()?,
+        };
+        let layer = Rdm::new(options.messages.clone()).with_regions(regions);
         let engine = Engine::new(device, options, layer)?;
         Ok(Self { engine, spin: options.spin, closed: false })
     }
@@ -178,6 +197,11 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// has answered.
     pub fn route(&self, peer: PeerId) -> PeerRoute {
         self.engine.locals.route(peer)
+    }
+
+    /// How large messages come from `peer`; `None` if it is not reached through shared memory.
+    pub fn copies_from(&self, peer: PeerId) -> Option<PeerCopies> {
+        self.engine.locals.copies(peer)
     }
 
     /// Sends an untagged message. `context` comes back in the completion.
@@ -237,8 +261,23 @@ impl<D: PacketIo> RdmEndpoint<D> {
             .map_err(|(busy, buffer)| ReceiveRefused { busy, buffer })
     }
 
-    /// Cancels an operation that has not begun. Returns whether it did; then the operation
-    /// completes with [`message::OperationError::Canceled`].
+    /// Posts a receive that takes many messages, one right behind another, until too little of its
+    /// buffer is left (`FI_MULTI_RECV`). Each completes with its part of the buffer, and
+    /// [`message::Event::Released`] comes last. A message that does not fit what is left goes to
+    /// the next receive.
+    ///
+    /// # Errors
+    /// [`ReceiveRefused`], with the buffer, while too many operations wait for completion.
+    pub fn multi_receive(&mut self, request: MultiReceiveRequest) -> Result<OpId, ReceiveRefused> {
+        self.engine
+            .layer
+            .post_multi_receive(request)
+            .map_err(|(busy, buffer)| ReceiveRefused { busy, buffer })
+    }
+
+    /// Cancels an operation that has not begun, or a large message that is not sent entirely.
+    /// Returns whether it did; then the operation completes with
+    /// [`message::OperationError::Canceled`].
     pub fn cancel(&mut self, op: OpId) -> bool {
         self.engine.layer.cancel(op)
     }

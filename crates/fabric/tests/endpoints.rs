@@ -10,8 +10,8 @@ use std::{
 };
 
 use elastane_fabric::{
-    Buffer, Bytes, Clock, DatagramEndpoint, Event, OpId, Options, PeerError, RdmEndpoint,
-    SrdEndpoint, Tag, TagMatch,
+    Buffer, Bytes, Clock, DatagramEndpoint, Event, MultiReceiveRequest, OpId, Options, PeerError,
+    RdmEndpoint, SharedMemory, SrdEndpoint, Tag, TagMatch,
 };
 use message::{Completion, OperationError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -73,6 +73,44 @@ fn exchange(near: &mut RdmEndpoint, far: &mut RdmEndpoint, message: &Bytes) {
     assert_eq!(received(arrived), *message);
     let sent = completion(near, far);
     assert_eq!((sent.op, sent.context, sent.result), (send, 8, Ok(())));
+}
+
+#[test]
+fn many_messages_fill_one_buffer_over_udp_and_through_shared_memory() {
+    for shared_memory in [SharedMemory::Automatic, SharedMemory::Never] {
+        let open = || {
+            let options = Options { shared_memory, ..options() };
+            RdmEndpoint::open(&options).expect("the loopback device is there")
+        };
+        let (mut near, mut far) = (open(), open());
+        let peer = near.peer(far.address()).expect("there is room");
+        let lengths = [1_usize, 0, 300_000, 64, 9_000, 1 << 20];
+        let (buffer, tag) = (Buffer::zeroed(lengths.iter().sum::<usize>() + 9), TagMatch::Untagged);
+        let request = MultiReceiveRequest { buffer, least: 10, from: None, tag, context: 4 };
+        let op = far.multi_receive(request).expect("there is room");
+        for length in lengths {
+            near.send(peer, pattern(length), 0).expect("there is room");
+        }
+        let mut end = 0;
+        let mut messages: Vec<(u64, Buffer)> = Vec::new();
+        let rest = loop {
+            let completion = completion(&mut far, &mut near);
+            assert_eq!((completion.op, completion.context, completion.result), (op, 4, Ok(())));
+            match completion.event {
+                Event::Received { offset, buffer, .. } => messages.push((offset, buffer)),
+                Event::Released { rest } => break rest,
+                other => panic!("a receive, not {other:?}"),
+            }
+        };
+        messages.sort_unstable_by_key(|(offset, buffer)| (*offset, buffer.len()));
+        assert_eq!(messages.len(), lengths.len());
+        for ((offset, buffer), length) in messages.iter().zip(lengths) {
+            assert_eq!((*offset, buffer.as_slice()), (end, &pattern(length)[..]));
+            end += length as u64;
+        }
+        assert_eq!(rest.len(), 9);
+        assert_eq!(far.outstanding(), 0);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use elastane_fabric::{
-    Buffer, Bytes, DatagramEndpoint, Event, Metrics, MetricsPort, Options, RdmEndpoint,
+    Buffer, Bytes, DatagramEndpoint, Event, Metrics, MetricsPort, Options, PeerRoute, RdmEndpoint,
     SharedMemory, SrdEndpoint, TagMatch,
 };
 
@@ -134,8 +134,16 @@ fn exchange(from: &mut RdmEndpoint, to: &mut RdmEndpoint) {
     }
 }
 
-/// Waits, in both, until what happened last is put up.
-fn settle(endpoints: [&mut RdmEndpoint; 2]) {
+/// Whether what is published says of all operations that they ended.
+fn has_ended(published: &inspect::live::Endpoint, endpoint: &RdmEndpoint) -> bool {
+    let operations = endpoint.operations();
+    [("sends_completed", operations.sends), ("receives_completed", operations.receives)]
+        .iter()
+        .all(|(name, tally)| published.operations.get(*name) == Some(&tally.completed))
+}
+
+/// Waits, in all, until what happened last is put up.
+fn settle<const N: usize>(endpoints: [&mut RdmEndpoint; N]) {
     for endpoint in endpoints {
         let source = endpoint.metrics_address().expect("it is published").into();
         let mut is_current = false;
@@ -148,7 +156,8 @@ fn settle(endpoints: [&mut RdmEndpoint; 2]) {
             let published = serde_json::to_value(&ours.expect("it is published").transport)
                 .expect("it is published");
             is_current = published
-                == serde_json::to_value(endpoint.transport().counters()).expect("it is published");
+                == serde_json::to_value(endpoint.transport().counters()).expect("it is published")
+                && ours.is_some_and(|ours| has_ended(ours, endpoint));
             if is_current {
                 break;
             }
@@ -196,6 +205,47 @@ fn scraped_text_is_well_formed_and_agrees_with_the_endpoints() {
         sample.name == "elastane_path_good" && sample.label("endpoint") == Some(&tx.to_string())
     });
     assert_eq!(paths.map(|sample| sample.value).sum::<f64>(), 16.0);
+}
+
+#[test]
+fn peer_of_this_host_is_published_with_its_link_and_operations() {
+    let mut options = options();
+    options.shared_memory = SharedMemory::Automatic;
+    let mut sender = RdmEndpoint::open(&options).unwrap();
+    let mut receiver = RdmEndpoint::open(&options).unwrap();
+    let peer = sender.peer(receiver.address()).unwrap();
+    // The first messages go by UDP until the peer has answered.
+    for _ in 0..200 {
+        exchange(&mut sender, &mut receiver);
+        if sender.route(peer) == PeerRoute::SharedMemory {
+            break;
+        }
+    }
+    exchange(&mut sender, &mut receiver);
+    settle([&mut sender, &mut receiver]);
+    let source = sender.metrics_address().unwrap().into();
+    let document = inspect::watch::fetch(&source).unwrap();
+    let [tx, rx] = [sender.address(), receiver.address()]
+        .map(|at| document.endpoints.iter().find(|found| found.address == at).unwrap());
+    let [described] = &tx.peers[..] else { panic!("{:?}", tx.peers) };
+    assert_eq!(described.transport, inspect::live::SHARED_MEMORY, "{described:?}");
+    let link = described.link.as_ref().unwrap();
+    assert!(link.counters["tx_bytes"] >= MESSAGES * MESSAGE_BYTES, "{link:?}");
+    assert_eq!(tx.shared_memory["tx_records"], link.counters["tx_records"]);
+    assert_eq!(tx.shared_memory["tx_records"], rx.shared_memory["rx_records"]);
+    assert_eq!(link.waiting_records, 0, "all is done");
+    assert!(tx.operations["sends_completed"] >= 2 * MESSAGES, "{:?}", tx.operations);
+    assert_eq!(tx.operations["sends_completed"], rx.operations["receives_completed"]);
+    parse(&get(sender.metrics_address().unwrap(), "/metrics").1);
+
+    drop(receiver);
+    while sender.route(peer) == PeerRoute::SharedMemory {
+        sender.poll().unwrap();
+    }
+    settle([&mut sender]);
+    let after = inspect::watch::fetch(&source).unwrap().endpoints.remove(0);
+    assert_eq!(after.shared_memory["links"], 1, "what was carried stays counted");
+    assert_eq!(after.shared_memory["tx_bytes"], tx.shared_memory["tx_bytes"]);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::{
 };
 
 use elastane_fabric::{
-    Access, Atomic, AtomicRequest, Buffer, Bytes, Clock, Completion, Datatype, Event,
-    OperationError, Operator, Options, RKey, RdmEndpoint, RefusalCause, Region, RemotePlace,
-    SharedMemory, WriteRequest,
+    Access, Atomic, AtomicRequest, Buffer, Bytes, Clock, Completion, Datatype, Event, KeyTaken,
+    OperationError, Operator, Options, Order, RKey, RdmEndpoint, RefusalCause, Region, RemotePlace,
+    SharedMemory, TagMatch, WriteRequest, new_regions,
 };
 
 /// No test waits longer for one thing; each takes milliseconds unless something is broken.
@@ -54,6 +54,70 @@ fn count(place: RemotePlace) -> AtomicRequest {
         context: 0,
         complete: true,
     }
+}
+
+#[test]
+fn message_behind_ordered_writes_finds_them_placed_and_what_waits_can_be_cancelled() {
+    for shared_memory in [SharedMemory::Automatic, SharedMemory::Never] {
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut options = Options { shared_memory, ..Options::listen(here) };
+        options.messages.order = Order::SEND_AFTER_WRITE;
+        let mut near = RdmEndpoint::open(&options).expect("the loopback device is there");
+        let mut far = open_with(shared_memory);
+        let peer = near.peer(far.address()).expect("there is room");
+        let memory = Region::zeroed(1 << 20);
+        let place = RemotePlace { key: far.register(memory.clone(), Access::ALL), offset: 0 };
+        for round in 1..=5_u8 {
+            let data = Bytes::from(vec![round; 1 << 20]);
+            near.write(peer, place, data.clone(), 0).expect("there is room");
+            near.send(peer, Bytes::new(), 0).expect("there is room");
+            let late = near.write(peer, place, Bytes::from(vec![99]), 0).expect("there is room");
+            assert!(near.cancel(late), "it waits behind the message");
+            let buffer = Buffer::zeroed(0);
+            far.receive(buffer, None, TagMatch::Untagged, 0).expect("there is room");
+            let heard = completion(&mut far, &mut near);
+            assert!(matches!(heard.event, Event::Received { .. }));
+            assert_eq!(memory.to_vec(), data);
+            let mut ends: Vec<_> =
+                (0..3).map(|_| completion(&mut near, &mut far).result.is_ok()).collect();
+            ends.sort_unstable();
+            assert_eq!(ends, [false, true, true]);
+        }
+    }
+}
+
+#[test]
+fn region_of_a_domain_is_reached_through_all_its_endpoints_until_one_takes_it_back() {
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let regions = new_regions().expect("there is randomness");
+    let options = Options { regions: Some(regions), ..Options::listen(here) };
+    let mut near = open();
+    let mut doors: Vec<_> = (0..2)
+        .map(|_| RdmEndpoint::open(&options).expect("the loopback device is there"))
+        .collect();
+    let memory = Region::from(pattern(8 << 20));
+    doors[0].register_as(RKey(7), memory.clone(), Access::ALL).expect("the key is free");
+    let taken = doors[1].register_as(RKey(7), memory.clone(), Access::ALL);
+    assert_eq!(taken, Err(KeyTaken(7)));
+    let place = RemotePlace { key: RKey(7), offset: 0 };
+    for door in &mut doors {
+        let peer = near.peer(door.address()).expect("there is room");
+        near.read(peer, place, Buffer::zeroed(100), 0).expect("there is room");
+        let Event::Read { buffer } = completion(&mut near, door).event else { panic!("a read") };
+        assert_eq!(buffer.as_slice(), &pattern(100)[..]);
+    }
+    // One is still being read from when the other takes the region back.
+    let peer = near.peer(doors[1].address()).expect("there is room");
+    near.read(peer, place, Buffer::zeroed(8 << 20), 0).expect("there is room");
+    while doors[1].message_counters().remote_reads < 2 {
+        near.progress().expect("the device works");
+        doors[1].progress().expect("the device works");
+    }
+    assert!(doors[0].revoke(RKey(7)));
+    memory.write(0, &vec![0; 8 << 20]).expect("inside");
+    let refused = completion(&mut near, &mut doors[1]).result;
+    assert_eq!(refused, Err(OperationError::Refused(RefusalCause::UnknownKey)));
+    assert!(!doors[1].revoke(RKey(7)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The document as Prometheus text, in the OpenMetrics form.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::live::{Counters, Document, Endpoint, PathState, Peer};
+use crate::live::{Counters, Document, Endpoint, PathState, Peer, SHARED_MEMORY};
 
 /// The media type of [`text()`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -32,10 +32,12 @@ struct Exposition(Arc<Document>);
 type Labels = Vec<(&'static str, String)>;
 type Group = (&'static str, fn(&Endpoint) -> &Counters);
 
-const GROUPS: [Group; 3] = [
+const GROUPS: [Group; 5] = [
     ("device", |endpoint| &endpoint.device),
     ("transport", |endpoint| &endpoint.transport),
     ("messages", |endpoint| &endpoint.messages),
+    ("operations", |endpoint| &endpoint.operations),
+    ("shared_memory", |endpoint| &endpoint.shared_memory),
 ];
 
 impl Collector for Exposition {
@@ -59,6 +61,7 @@ impl Collector for Exposition {
                 }
             }
         }
+        encode_links(&mut encoder, document)?;
         for gauge in PATH_GAUGES {
             let mut family = gauge.describe(&mut encoder)?;
             for endpoint in &document.endpoints {
@@ -108,6 +111,24 @@ fn encode_counters(
                 let labels = labels(endpoint);
                 ConstCounter::new(*value).encode(family.encode_family(&labels)?)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Counters of each link through shared memory.
+fn encode_links(encoder: &mut DescriptorEncoder<'_>, document: &Document) -> fmt::Result {
+    let peers = || document.endpoints.iter().flat_map(|e| e.peers.iter().map(move |p| (e, p)));
+    let links = || peers().filter_map(|(e, peer)| Some((e, peer, peer.link.as_ref()?)));
+    let names: BTreeSet<&String> = links().flat_map(|(.., link)| link.counters.keys()).collect();
+    for name in names {
+        let help = format!("{}, of one peer", help("shared_memory", name));
+        let full = format!("link_{name}");
+        let mut family = encoder.encode_descriptor(&full, &help, None, MetricType::Counter)?;
+        for (endpoint, peer, link) in links() {
+            let Some(value) = link.counters.get(name) else { continue };
+            let labels = peer_labels(endpoint, peer);
+            ConstCounter::new(*value).encode(family.encode_family(&labels)?)?;
         }
     }
     Ok(())
@@ -226,6 +247,30 @@ const PEER_GAUGES: &[Gauge<Peer>] = &[
         help: "For the peer and not in a datagram yet",
         value: |peer| float(peer.queued_bytes),
     },
+    Gauge {
+        name: "peer_shared_memory",
+        unit: None,
+        help: "1 if messages to the peer go through shared memory, 0 if by UDP",
+        value: |peer| Some(if peer.transport == SHARED_MEMORY { 1.0 } else { 0.0 }),
+    },
+    Gauge {
+        name: "link_waiting_records",
+        unit: None,
+        help: "Records to the peer that it has not dealt with",
+        value: |peer| float(peer.link.as_ref()?.waiting_records),
+    },
+    Gauge {
+        name: "link_refused_records",
+        unit: None,
+        help: "Records the peer refused that wait to be sent again",
+        value: |peer| float(peer.link.as_ref()?.refused_records),
+    },
+    Gauge {
+        name: "link_peer_sleeps",
+        unit: None,
+        help: "1 if the peer sleeps until it is woken",
+        value: |peer| float(peer.link.as_ref()?.peer_sleeps.into()),
+    },
 ];
 
 const PATH_GAUGES: &[Gauge<crate::live::Path>] = &[
@@ -305,6 +350,34 @@ const HELP: &[(&str, &str, &str)] = &[
     ("messages", "grants", "Grants issued for large messages"),
     ("messages", "landing_hits", "Trains the device placed where they belonged"),
     ("messages", "landing_misses", "Trains that were not what was predicted"),
+    ("messages", "remote_writes", "Writes of peers placed here"),
+    ("messages", "remote_reads", "Reads of peers begun here"),
+    ("messages", "remote_atomics", "Atomic operations of peers executed here"),
+    ("messages", "remote_refused", "One-sided operations of peers turned away"),
+    ("operations", "sends_completed", "Sends that succeeded"),
+    ("operations", "sends_failed", "Sends that failed"),
+    ("operations", "receives_completed", "Receives that succeeded"),
+    ("operations", "receives_failed", "Receives that failed"),
+    ("operations", "writes_completed", "Writes of peers' memory that succeeded"),
+    ("operations", "writes_failed", "Writes of peers' memory that failed"),
+    ("operations", "reads_completed", "Reads of peers' memory that succeeded"),
+    ("operations", "reads_failed", "Reads of peers' memory that failed"),
+    ("operations", "atomics_completed", "Atomic operations on peers' memory that succeeded"),
+    ("operations", "atomics_failed", "Atomic operations on peers' memory that failed"),
+    ("shared_memory", "links", "Links made with peers of this host"),
+    ("shared_memory", "tx_records", "Records sent through shared memory"),
+    ("shared_memory", "tx_bytes", "Bytes of records sent through shared memory"),
+    ("shared_memory", "tx_refused", "Records sent that the peer refused"),
+    ("shared_memory", "rx_records", "Records received through shared memory"),
+    ("shared_memory", "rx_bytes", "Bytes of records received through shared memory"),
+    ("shared_memory", "rx_refused", "Records received that were refused here"),
+    ("shared_memory", "wakes", "Sleeping peers woken"),
+    (
+        "messages",
+        "copied_messages",
+        "Messages of which bytes were copied out of the sender's memory",
+    ),
+    ("messages", "copied_bytes", "Bytes copied out of the sender's memory"),
 ];
 
 #[cfg(test)]
@@ -317,6 +390,7 @@ mod tests {
         let text = text(sample::document()).unwrap();
         let ours = r#"endpoint="127.0.0.1:4000",kind="rdm""#;
         let peer = r#"peer="10.0.0.2:7000""#;
+        let neighbour = r#"peer="127.0.0.1:4001""#;
         for line in [
             "# TYPE elastane_transport_retrans_pkts counter".to_owned(),
             "# HELP elastane_transport_retrans_pkts Datagrams sent again".to_owned(),
@@ -326,6 +400,12 @@ mod tests {
             format!("elastane_endpoint_sends{{{ours}}} 4.0"),
             format!("elastane_endpoint_stored_bytes{{{ours}}} 70.0"),
             format!("elastane_peer_in_flight_bytes{{{ours},{peer}}} 18000.0"),
+            format!("elastane_operations_writes_completed_total{{{ours}}} 8"),
+            format!("elastane_shared_memory_tx_records_total{{{ours}}} 11"),
+            format!("elastane_link_tx_records_total{{{ours},{neighbour}}} 11"),
+            format!("elastane_link_waiting_records{{{ours},{neighbour}}} 3.0"),
+            format!("elastane_link_peer_sleeps{{{ours},{neighbour}}} 1.0"),
+            format!("elastane_peer_shared_memory{{{ours},{peer}}} 0.0"),
             format!("elastane_path_good{{{ours},{peer},path=\"9\"}} 0.0"),
             format!("elastane_path_loss_ratio{{{ours},{peer},path=\"0\"}} 0.25"),
         ] {

@@ -50,6 +50,12 @@ pub struct Endpoint {
     pub transport: Counters,
     /// What the message layer counted; empty for endpoints that count nothing there.
     pub messages: Counters,
+    /// How the operations posted here ended, by kind; empty for endpoints that count none.
+    #[serde(default)]
+    pub operations: Counters,
+    /// What went through shared memory, to and from all peers there ever were.
+    #[serde(default)]
+    pub shared_memory: Counters,
     /// How much waits where.
     pub queues: Queues,
     /// Peers known.
@@ -76,8 +82,14 @@ pub struct Queues {
 pub struct Peer {
     /// Where it listens.
     pub address: SocketAddr,
-    /// What carries datagrams to it: `udp`.
+    /// What carries messages to it: [`UDP`] or [`SHARED_MEMORY`].
     pub transport: String,
+    /// Why it is not shared memory.
+    #[serde(default)]
+    pub why_udp: Option<String>,
+    /// The link, where it is shared memory: in flight is then what the ring holds.
+    #[serde(default)]
+    pub link: Option<Link>,
     /// Smoothed round trip in seconds; none while unknown.
     pub rtt_seconds: Option<f64>,
     /// Bytes in flight to it.
@@ -90,6 +102,30 @@ pub struct Peer {
     pub datagram_bytes: u64,
     /// The ways to it.
     pub paths: Vec<Path>,
+}
+
+/// What [`Peer::transport`] says of UDP.
+pub const UDP: &str = "udp";
+/// What it says of shared memory.
+pub const SHARED_MEMORY: &str = "shared-memory";
+
+/// A link through shared memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// What it carried; names as in [`Endpoint::shared_memory`].
+    pub counters: Counters,
+    /// Records to the peer that it has not dealt with.
+    pub waiting_records: u64,
+    /// As many as there may be.
+    pub most_records: u64,
+    /// Bytes of the ring's data that are in use towards the peer.
+    pub waiting_bytes: u64,
+    /// As many as there are.
+    pub most_bytes: u64,
+    /// Records that the peer refused and that wait to be sent again.
+    pub refused_records: u64,
+    /// The peer sleeps.
+    pub peer_sleeps: bool,
 }
 
 /// One path to a peer: a source port, and where the network leads it.
@@ -157,18 +193,48 @@ pub(crate) mod sample {
             device: counters(&[("tx_bytes", 1_000_000), ("rx_drops", 3)]),
             transport: counters(&[("tx_pkts", 100), ("retrans_pkts", 7)]),
             messages: counters(&[("unexpected_messages", 2)]),
+            operations: counters(&[("writes_completed", 8)]),
+            shared_memory: counters(&[("tx_records", 11)]),
             queues: Queues { sends: 4, receives: 5, completions: 6, stored_bytes: 70 },
             peers_known: 3,
-            peers: vec![Peer {
-                address: "10.0.0.2:7000".parse().unwrap(),
-                transport: "udp".to_owned(),
-                rtt_seconds: Some(3.0e-5),
-                in_flight_bytes: 18_000,
-                window_bytes: 131_072,
-                queued_bytes: 5_000,
-                datagram_bytes: 8_973,
-                paths: vec![path(0, PathState::Good), path(9, PathState::Quarantined)],
-            }],
+            peers: vec![
+                neighbour(),
+                Peer {
+                    address: "10.0.0.2:7000".parse().unwrap(),
+                    transport: UDP.to_owned(),
+                    why_udp: Some("its address is not one of this host".to_owned()),
+                    link: None,
+                    rtt_seconds: Some(3.0e-5),
+                    in_flight_bytes: 18_000,
+                    window_bytes: 131_072,
+                    queued_bytes: 5_000,
+                    datagram_bytes: 8_973,
+                    paths: vec![path(0, PathState::Good), path(9, PathState::Quarantined)],
+                },
+            ],
+        }
+    }
+
+    fn neighbour() -> Peer {
+        Peer {
+            address: "127.0.0.1:4001".parse().unwrap(),
+            transport: SHARED_MEMORY.to_owned(),
+            why_udp: None,
+            link: Some(Link {
+                counters: [("tx_records".to_owned(), 11)].into(),
+                waiting_records: 3,
+                most_records: 256,
+                waiting_bytes: 640,
+                most_bytes: 524_288,
+                refused_records: 1,
+                peer_sleeps: true,
+            }),
+            rtt_seconds: None,
+            in_flight_bytes: 640,
+            window_bytes: 524_288,
+            queued_bytes: 0,
+            datagram_bytes: 32_832,
+            paths: Vec::new(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, os::fd::BorrowedFd, time::Duration};
 
-use wire::{Ecn, Entropy, Train};
+use wire::{Ecn, Entropy, EntropySet, Train};
 
 /// What a device can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,11 @@ pub trait PacketIo {
     /// The address datagrams with this entropy leave from, once one has.
     fn source_address(&self, entropy: Entropy) -> Option<SocketAddr>;
 
+    /// Closes the source ports that were not among those in use now nor at the last call: so one
+    /// that is given up can still take the errors that come back for what left from it. A port
+    /// that is sent from again is opened anew, with another number.
+    fn retire_sources(&mut self, in_use: &EntropySet);
+
     /// What the device can carry.
     fn limits(&self) -> Limits;
 
@@ -177,6 +182,10 @@ impl<D: PacketIo + ?Sized> PacketIo for Box<D> {
 
     fn source_address(&self, entropy: Entropy) -> Option<SocketAddr> {
         (**self).source_address(entropy)
+    }
+
+    fn retire_sources(&mut self, in_use: &EntropySet) {
+        (**self).retire_sources(in_use);
     }
 
     fn limits(&self) -> Limits {

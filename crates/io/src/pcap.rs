@@ -15,7 +15,7 @@ use pcap_file::{
     DataLink, PcapError, TsResolution,
     pcap::{PcapHeader, PcapPacket, PcapWriter},
 };
-use wire::{Ecn, Entropy, Train};
+use wire::{Ecn, Entropy, EntropySet, Train};
 
 use crate::{Arrival, DeviceCounters, Landing, Layout, Limits, PacketIo, Scratch, SendError};
 
@@ -151,6 +151,10 @@ impl<D: PacketIo> PacketIo for CaptureDevice<D> {
 
     fn source_address(&self, entropy: Entropy) -> Option<SocketAddr> {
         self.inner.source_address(entropy)
+    }
+
+    fn retire_sources(&mut self, in_use: &EntropySet) {
+        self.inner.retire_sources(in_use);
     }
 
     fn limits(&self) -> Limits {

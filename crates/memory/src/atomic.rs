@@ -237,6 +237,24 @@ impl Atomic {
         }
     }
 
+    /// The operand and the comparand of element `index`, one after the other, as [`Self::apply`]
+    /// wants them for one element; they are put into `room`.
+    pub(crate) fn operands_of<'a>(
+        self,
+        index: usize,
+        count: usize,
+        operands: &[u8],
+        room: &'a mut [u8; 64],
+    ) -> &'a [u8] {
+        let size = self.datatype.size();
+        let values = self.operator.operands();
+        for value in 0..values {
+            let from = (value * count + index) * size;
+            room[value * size..(value + 1) * size].copy_from_slice(&operands[from..from + size]);
+        }
+        &room[..values * size]
+    }
+
     fn each<T: Element<SIZE>, const SIZE: usize>(self, target: &mut [u8], operands: &[u8]) {
         // A read has no operands, a plain operator no comparands: the element stands in for both.
         let (operands, comparands) = operands.split_at(operands.len().min(target.len()));

@@ -15,5 +15,6 @@ mod regions;
 pub use access::Access;
 pub use atomic::{Atomic, Datatype, Operator};
 pub use buffer::Buffer;
+pub use raw::borrowed_bytes;
 pub use region::{OutOfRange, Region};
 pub use regions::{Denied, KeyTaken, Regions};

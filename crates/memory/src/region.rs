@@ -4,15 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{atomic::Atomic, raw::RawBytes};
 
-/// Raw regions may overlap without knowing it: atomics on any of them take turns here.
-static RAW_ATOMICS: Mutex<()> = Mutex::new(());
-
 /// Memory that peers may be allowed to reach. Clones share it, so an application keeps one and
 /// hands the other to an endpoint.
 ///
 /// Each call, of this process or on behalf of a peer, has the region to itself while it copies or
-/// computes; so atomics of all peers and of local callers are atomic towards each other. A write
-/// or read of a peer that takes several datagrams is several such calls.
+/// computes; so atomics of peers, whichever way they come, and of local callers are atomic towards
+/// each other. A write or read of a peer that takes several datagrams is several such calls.
+/// Regions over memory by address may overlap: there, each element is changed atomically, see
+/// [`Region::from_raw`].
 ///
 /// ```
 /// use elastane_memory::{Atomic, Datatype, Operator, Region};
@@ -59,6 +58,11 @@ impl Region {
 
     pub(crate) fn from_bytes_at(raw: RawBytes, length: usize) -> Self {
         Self { memory: Arc::new(Mutex::new(Memory::Raw(raw))), length }
+    }
+
+    /// Whether both are clones of one region.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory)
     }
 
     /// Bytes.
@@ -144,13 +148,14 @@ impl Region {
                 atomic.apply(target, operands);
             }
             Memory::Raw(raw) => {
-                let turn = RAW_ATOMICS.lock().unwrap_or_else(PoisonError::into_inner);
                 old.resize(begin + length, 0);
-                raw.copy_out(offset, &mut old[begin..]);
-                let mut target = old[begin..].to_vec();
-                atomic.apply(&mut target, operands);
-                raw.copy_in(offset, &target);
-                drop(turn);
+                let size = atomic.datatype.size();
+                for (index, old) in old[begin..].chunks_exact_mut(size).enumerate() {
+                    let mut own = [0; 64];
+                    let own = atomic.operands_of(index, count, operands, &mut own);
+                    let change = |element: &mut [u8]| atomic.apply(element, own);
+                    raw.update(offset + index * size, old, change);
+                }
             }
         }
         Ok(())

@@ -1,20 +1,37 @@
-//! The regions of an endpoint, by key.
+//! The regions of endpoints, by key.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::Hasher,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use siphasher::sip::SipHasher24;
 
 use crate::{Access, Region};
 
-/// The regions that peers may reach, each under a key.
+/// The regions that peers may reach, each under a key. Clones share them: an application gives
+/// one to each endpoint of a domain, and what it registers is reached through all of them.
 ///
-/// A key is the SipHash-2-4 of a counter under a secret: whoever knows any number of keys cannot
-/// tell another.
-#[derive(Debug, Default)]
+/// A drawn key is the SipHash-2-4 of a counter under a secret: whoever knows any number of keys
+/// cannot tell another.
+#[derive(Clone, Debug, Default)]
 pub struct Regions {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    table: RwLock<Table>,
+    /// Regions taken back so far.
+    revoked: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Table {
     entries: HashMap<u64, (Region, Access)>,
     secret: [u8; 16],
     drawn: u64,
@@ -42,17 +59,19 @@ pub struct KeyTaken(pub u64);
 impl Regions {
     /// No region yet. Keys are drawn under `secret`, which nobody else may know.
     pub fn new(secret: [u8; 16]) -> Self {
-        Self { secret, ..Self::default() }
+        let table = RwLock::new(Table { secret, ..Table::default() });
+        Self { shared: Arc::new(Shared { table, revoked: AtomicU64::new(0) }) }
     }
 
     /// Lets peers that know the key do to `region` what `access` says. Returns the key.
-    pub fn register(&mut self, region: Region, access: Access) -> u64 {
+    pub fn register(&self, region: Region, access: Access) -> u64 {
+        let mut table = self.write();
         loop {
-            self.drawn += 1;
-            let mut hasher = SipHasher24::new_with_key(&self.secret);
-            hasher.write_u64(self.drawn);
+            table.drawn += 1;
+            let mut hasher = SipHasher24::new_with_key(&table.secret);
+            hasher.write_u64(table.drawn);
             let key = hasher.finish();
-            if let Entry::Vacant(place) = self.entries.entry(key) {
+            if let Entry::Vacant(place) = table.entries.entry(key) {
                 place.insert((region, access));
                 return key;
             }
@@ -63,13 +82,8 @@ impl Regions {
     ///
     /// # Errors
     /// [`KeyTaken`].
-    pub fn register_as(
-        &mut self,
-        key: u64,
-        region: Region,
-        access: Access,
-    ) -> Result<(), KeyTaken> {
-        match self.entries.entry(key) {
+    pub fn register_as(&self, key: u64, region: Region, access: Access) -> Result<(), KeyTaken> {
+        match self.write().entries.entry(key) {
             Entry::Occupied(_) => Err(KeyTaken(key)),
             Entry::Vacant(place) => {
                 place.insert((region, access));
@@ -78,24 +92,41 @@ impl Regions {
         }
     }
 
-    /// From now on peers know nothing behind `key`. Returns the region that was there.
-    pub fn revoke(&mut self, key: u64) -> Option<Region> {
-        self.entries.remove(&key).map(|(region, _)| region)
+    /// From now on peers know nothing behind `key`: when this returns, no access to the region
+    /// through any endpoint is going on or begins. Returns the region that was there.
+    pub fn revoke(&self, key: u64) -> Option<Region> {
+        let mut table = self.write();
+        let (region, _) = table.entries.remove(&key)?;
+        self.shared.revoked.fetch_add(1, Ordering::Release);
+        Some(region)
     }
 
-    /// The region behind `key` and the place in it, if `access` to `length` bytes from `offset`
-    /// on is allowed.
+    /// How many regions were taken back so far.
+    pub fn revoked(&self) -> u64 {
+        self.shared.revoked.load(Ordering::Acquire)
+    }
+
+    /// Whether `region` has this key.
+    pub fn holds(&self, key: u64, region: &Region) -> bool {
+        self.read().entries.get(&key).is_some_and(|(found, _)| found.is_same(region))
+    }
+
+    /// Lets `visit` reach the region behind `key` and the place in it, if `access` to `length`
+    /// bytes from `offset` on is allowed. The region cannot be revoked meanwhile, so `visit` must
+    /// be short and call nothing of this registry.
     ///
     /// # Errors
     /// [`Denied`] says what of the claim is wrong.
-    pub fn check(
+    pub fn visit<R>(
         &self,
         key: u64,
         access: Access,
         offset: u64,
         length: u64,
-    ) -> Result<(&Region, usize), Denied> {
-        let (region, allowed) = self.entries.get(&key).ok_or(Denied::UnknownKey)?;
+        visit: impl FnOnce(&Region, usize) -> R,
+    ) -> Result<R, Denied> {
+        let table = self.read();
+        let (region, allowed) = table.entries.get(&key).ok_or(Denied::UnknownKey)?;
         if !allowed.allows(access) {
             return Err(Denied::Access);
         }
@@ -103,7 +134,16 @@ impl Regions {
         if end > region.len() as u64 {
             return Err(Denied::Range);
         }
-        Ok((region, usize::try_from(offset).map_err(|_| Denied::Range)?))
+        Ok(visit(region, usize::try_from(offset).map_err(|_| Denied::Range)?))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        // Nothing that panics leaves the table half changed.
+        self.shared.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.shared.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,11 +153,14 @@ mod tests {
 
     #[test]
     fn claims_beyond_the_region_its_rights_or_its_life_are_denied() {
-        let mut regions = Regions::new([3; 16]);
+        let regions = Regions::new([3; 16]);
         let key = regions.register(Region::zeroed(100), Access::READ);
-        assert!(regions.check(key, Access::READ, 0, 100).is_ok());
-        assert!(regions.check(key, Access::READ, 100, 0).is_ok());
-        let denied = |key, access, offset, length| regions.check(key, access, offset, length).err();
+        let reach = |key, access, offset, length| {
+            regions.visit(key, access, offset, length, |_, at| assert_eq!(at as u64, offset))
+        };
+        assert!(reach(key, Access::READ, 0, 100).is_ok());
+        assert!(reach(key, Access::READ, 100, 0).is_ok());
+        let denied = |key, access, offset, length| reach(key, access, offset, length).err();
         assert_eq!(denied(key, Access::WRITE, 0, 1), Some(Denied::Access));
         assert_eq!(denied(key, Access::READ | Access::ATOMIC, 0, 1), Some(Denied::Access));
         assert_eq!(denied(key, Access::READ, 1, 100), Some(Denied::Range));
@@ -125,13 +168,13 @@ mod tests {
         assert_eq!(denied(key, Access::READ, 2, u64::MAX), Some(Denied::Range));
         assert_eq!(denied(key ^ 1, Access::READ, 0, 1), Some(Denied::UnknownKey));
         assert!(regions.revoke(key).is_some());
-        let denied = regions.check(key, Access::READ, 0, 1).err();
+        let denied = reach(key, Access::READ, 0, 1).err();
         assert_eq!(denied, Some(Denied::UnknownKey));
     }
 
     #[test]
     fn keys_differ_by_count_and_by_secret_and_chosen_ones_are_not_shared() {
-        let mut regions = Regions::new([1; 16]);
+        let regions = Regions::new([1; 16]);
         let region = Region::zeroed(1);
         let one = regions.register(region.clone(), Access::ALL);
         let two = regions.register(region.clone(), Access::ALL);

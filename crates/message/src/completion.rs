@@ -44,7 +44,8 @@ impl OpId {
 }
 
 /// An operation that is over. Each posted operation completes exactly once, except a send posted
-/// with `complete: false`, which completes only if it fails.
+/// with `complete: false`, which completes only if it fails, and a multi-receive, which completes
+/// once for each message and once more when it is released.
 #[derive(Debug)]
 pub struct Completion {
     /// The operation; of [`Event::RemoteWrite`], a name that no operation has.
@@ -74,8 +75,17 @@ pub enum Event {
         length: u64,
         /// Bytes of the whole message, more than `length` if it was truncated.
         message_length: u64,
-        /// The buffer the receive was posted with, also after an error.
+        /// Where in the buffer of a multi-receive the message begins; else 0.
+        offset: u64,
+        /// The buffer the receive was posted with, also after an error; of a multi-receive, the
+        /// part that the message took.
         buffer: Buffer,
+    },
+    /// A multi-receive takes no more messages, and all that it took have completed. An error
+    /// says that it was cancelled, or that the peer it was directed at is lost.
+    Released {
+        /// The end of its buffer, which no message took.
+        rest: Buffer,
     },
     /// A write: on success, all of it is in the peer's memory.
     Written,

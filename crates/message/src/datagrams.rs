@@ -50,8 +50,7 @@ impl DatagramQueue {
             return false;
         };
         let Some(Posted { op, context, buffer }) = self.receives.remove(at) else { return false };
-        let event =
-            Event::Received { tag: None, remote_data: None, length: 0, message_length: 0, buffer };
+        let event = received(buffer, 0, 0);
         let result = Err(OperationError::Canceled);
         self.completions.push_back(Completion { op, context, peer: None, event, result });
         true
@@ -70,8 +69,7 @@ impl DatagramQueue {
         } else {
             Ok(())
         };
-        let event =
-            Event::Received { tag: None, remote_data: None, length, message_length, buffer };
+        let event = received(buffer, length, message_length);
         self.completions.push_back(Completion { op, context, peer: Some(peer), event, result });
         Delivery::Accepted
     }
@@ -118,6 +116,10 @@ impl DatagramQueue {
         self.serial = self.serial.wrapping_add(1);
         self.serial
     }
+}
+
+fn received(buffer: Buffer, length: u64, message_length: u64) -> Event {
+    Event::Received { tag: None, remote_data: None, length, message_length, offset: 0, buffer }
 }
 
 #[cfg(test)]

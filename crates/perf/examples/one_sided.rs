@@ -12,6 +12,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
     process::Stdio,
+    time::Duration,
 };
 
 use elastane_perf::{
@@ -143,9 +144,20 @@ fn setup(test: usize) -> Result<(Setup, Local, Test), Failure> {
         reversed: false,
         warm_up: test.count / 10,
         verify: false,
+        remote_data: false,
+        gap: Duration::ZERO,
+        endless: false,
+        fits: false,
+        longest: None,
     };
-    let waiting = Waiting::Spin;
-    let local = Local { tx_depth: 32, rx_depth: 64, post_list: 1, waiting, peak: false };
+    let local = Local {
+        tx_depth: 32,
+        rx_depth: 64,
+        post_list: 1,
+        waiting: Waiting::Spin,
+        peak: false,
+        pace: None,
+    };
     Ok((setup, local, test))
 }
 

@@ -29,7 +29,7 @@ impl Protocol {
     /// Of [`Session`](crate::Session) and [`Server`](crate::Server).
     pub const COMPARE: Self = Self { name: "elastane-compare", version: 1 };
     /// Of [`Pair`](crate::bench::Pair).
-    pub const BENCH: Self = Self { name: "elastane-perf", version: 1 };
+    pub const BENCH: Self = Self { name: "elastane-perf", version: 2 };
 }
 
 /// What both sides say first.

@@ -33,20 +33,44 @@ pub enum Side {
 /// process may use and the server to the last, so that the scheduler never puts both on one. With
 /// a single CPU there is nothing to choose. Returns the CPU.
 pub fn pin(side: Side) -> io::Result<Option<usize>> {
-    let this_thread = Pid::from_raw(0);
-    let usable = sched_getaffinity(this_thread)?;
-    let usable: Vec<usize> =
-        (0..CpuSet::count()).filter(|&cpu| usable.is_set(cpu).unwrap_or(false)).collect();
-    let cpu = match (side, usable.as_slice()) {
+    let cpu = match (side, usable()?.as_slice()) {
         (_, [] | [_]) => return Ok(None),
         (Side::Client, [first, ..]) => *first,
         (Side::Server, [.., last]) => *last,
     };
-    let mut chosen = CpuSet::new();
-    chosen.set(cpu)?;
-    sched_setaffinity(this_thread, &chosen)?;
+    pin_to(cpu)?;
     Ok(Some(cpu))
 }
+
+/// Binds the calling thread, and those it starts later, to this CPU.
+pub fn pin_to(cpu: usize) -> io::Result<()> {
+    let mut chosen = CpuSet::new();
+    chosen.set(cpu)?;
+    Ok(sched_setaffinity(THIS_THREAD, &chosen)?)
+}
+
+/// The CPUs on which the calling thread may run.
+pub fn usable() -> io::Result<Vec<usize>> {
+    let usable = sched_getaffinity(THIS_THREAD)?;
+    Ok((0..CpuSet::count()).filter(|&cpu| usable.is_set(cpu).unwrap_or(false)).collect())
+}
+
+/// The CPU to which the calling thread is bound, if it is one only.
+pub fn bound_to() -> Option<usize> {
+    match usable().ok()?.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    }
+}
+
+/// The clock of the first CPU in MHz, as the kernel tells it; `None` if it does not.
+pub fn megahertz() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("cpu MHz"))?;
+    line.split_once(':')?.1.trim().parse().ok().filter(|clock| *clock > 0.0)
+}
+
+const THIS_THREAD: Pid = Pid::from_raw(0);
 
 /// How a busy-polling loop passes the time until the next poll.
 #[derive(Clone, Copy, Debug)]
@@ -148,10 +172,11 @@ mod tests {
     fn pinned_thread_runs_only_where_it_was_pinned() {
         let outcome = std::thread::spawn(|| {
             let pinned = pin(Side::Server).expect("a thread may narrow its own CPU set");
-            let left = sched_getaffinity(Pid::from_raw(0)).expect("the CPU set is readable");
-            (pinned, (0..CpuSet::count()).filter(|&cpu| left.is_set(cpu) == Ok(true)).collect())
+            (pinned, usable().expect("the CPU set is readable"), bound_to())
         });
-        let (pinned, left): (Option<usize>, Vec<usize>) = outcome.join().expect("no panic");
-        assert!(pinned.is_none() || left == [pinned.expect("checked")]);
+        let (pinned, left, bound) = outcome.join().expect("no panic");
+        if let Some(cpu) = pinned {
+            assert_eq!((left, bound), (vec![cpu], Some(cpu)));
+        }
     }
 }

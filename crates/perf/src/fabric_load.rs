@@ -5,7 +5,7 @@ use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
 use fabric::{
     Buffer, Bytes, CaptureDevice, Completion, Event, FaultDevice, FaultSpec, Options, PacketIo,
-    PeerId, RdmEndpoint, SharedMemory, TagMatch, UdpDevice,
+    PeerId, PeerRoute, RdmEndpoint, SharedMemory, Tag, TagMatch, UdpDevice,
 };
 use serde::{Deserialize, Serialize};
 use wire::Time;
@@ -52,6 +52,7 @@ impl FabricTuning {
 #[derive(Clone, Debug)]
 pub struct FabricLoad {
     tuning: FabricTuning,
+    shared_memory: SharedMemory,
 }
 
 /// Messages are sent from a buffer of this size, one after the other, as TCP sends them.
@@ -62,26 +63,33 @@ const BYTES_OUTSTANDING: usize = 2 << 20;
 const TICK: Duration = Duration::from_millis(10);
 /// The same where there is only an acknowledgement to be sent.
 const GOODBYE_TICK: Duration = Duration::from_millis(1);
+/// How long two endpoints of one host may take to share memory.
+const SHARED_WITHIN: Duration = Duration::from_secs(2);
 /// The length of a message that says that no more will come; all others have one byte at least.
 const GOODBYE: u64 = 0;
 
 impl FabricLoad {
     /// The fabric with `tuning` on this side.
     pub const fn new(tuning: FabricTuning) -> Self {
-        Self { tuning }
+        // What is measured is the network, though it may be this machine's own.
+        Self { tuning, shared_memory: SharedMemory::Never }
+    }
+
+    /// The fabric between two processes of one host, which must come to share memory.
+    pub fn through_memory() -> Self {
+        Self { tuning: FabricTuning::default(), shared_memory: SharedMemory::Automatic }
     }
 
     fn prepare(&self, test: &Test, link: Link, sends: bool) -> Result<Prepared, LoadError> {
-        // What is measured is the network, though it may be this machine's own.
-        let shared_memory = SharedMemory::Never;
+        let shared_memory = self.shared_memory;
         let options = Options { shared_memory, ..Options::listen((link.local, 0).into()) };
         if self.tuning.is_plain() {
             let endpoint = RdmEndpoint::open(&options).map_err(LoadError::fabric)?;
-            return Ok(FabricHalf::prepare(endpoint, test, sends));
+            return Ok(FabricHalf::prepare(endpoint, test, sends, shared_memory));
         }
         let device = self.tuning.device(&options)?;
         let endpoint = RdmEndpoint::on_device(device, &options).map_err(LoadError::fabric)?;
-        Ok(FabricHalf::prepare(endpoint, test, sends))
+        Ok(FabricHalf::prepare(endpoint, test, sends, SharedMemory::Never))
     }
 }
 
@@ -105,6 +113,7 @@ struct FabricHalf<D: PacketIo> {
     test: Test,
     /// This side begins.
     is_client: bool,
+    shared_memory: SharedMemory,
     source: Bytes,
     at: usize,
     spare: Vec<Buffer>,
@@ -119,12 +128,18 @@ struct FabricHalf<D: PacketIo> {
 }
 
 impl<D: PacketIo + 'static> FabricHalf<D> {
-    fn prepare(endpoint: RdmEndpoint<D>, test: &Test, is_client: bool) -> Prepared {
+    fn prepare(
+        endpoint: RdmEndpoint<D>,
+        test: &Test,
+        is_client: bool,
+        shared_memory: SharedMemory,
+    ) -> Prepared {
         let offer = Offer { addresses: vec![endpoint.address()], token: Vec::new() };
         let half = Self {
             endpoint,
             test: test.clone(),
             is_client,
+            shared_memory,
             source: Bytes::from(vec![0x5a; SOURCE_BYTES.max(message_bytes(test))]),
             at: 0,
             spare: Vec::new(),
@@ -141,6 +156,9 @@ impl<D: PacketIo> Half for FabricHalf<D> {
     fn run(&mut self, peer: &Offer, clock: &Clock) -> Result<Outcome, LoadError> {
         let address = *peer.addresses.first().ok_or(LoadError::NoAddress)?;
         let peer = self.endpoint.peer(address).map_err(LoadError::fabric)?;
+        if self.shared_memory == SharedMemory::Automatic {
+            self.share_memory(peer, clock)?;
+        }
         match (self.test.shape, self.is_client) {
             (Shape::OneWay, true) => self.flow(peer, clock, true, false).map(outcome),
             (Shape::OneWay, false) => self.flow(peer, clock, false, true).map(outcome),
@@ -167,6 +185,28 @@ fn message_bytes(test: &Test) -> usize {
 }
 
 impl<D: PacketIo> FabricHalf<D> {
+    /// Makes progress until messages to and from the peer go through shared memory.
+    fn share_memory(&mut self, peer: PeerId, clock: &Clock) -> Result<(), LoadError> {
+        if self.is_client {
+            // The first message makes this side ask. No receive of the test meets it, as it has a
+            // tag.
+            let posted = self.endpoint.send_tagged(peer, Tag(0), Bytes::new(), 0);
+            posted.map_err(LoadError::fabric)?;
+            self.sending += 1;
+        }
+        let until = clock.now() + SHARED_WITHIN;
+        loop {
+            match self.endpoint.route(peer) {
+                PeerRoute::SharedMemory if self.sending == 0 => return Ok(()),
+                PeerRoute::Udp(reason) if clock.now() >= until => {
+                    return Err(LoadError::NotShared(reason));
+                }
+                _ if clock.now() >= until => return Err(LoadError::NothingArrived(SHARED_WITHIN)),
+                _ => self.wait(GOODBYE_TICK)?,
+            }
+        }
+    }
+
     /// Streams messages, receives them, or both.
     fn flow(
         &mut self,
@@ -390,8 +430,9 @@ impl<D: PacketIo> FabricHalf<D> {
         }
         match completion.event {
             Event::Sent => self.sending -= 1,
-            // The load posts no one-sided operations and registers no memory.
+            // The load posts no one-sided operation, no multi-receive, and registers no memory.
             Event::Written
+            | Event::Released { .. }
             | Event::Read { .. }
             | Event::Atomic { .. }
             | Event::RemoteWrite { .. } => {}

@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::{
     checks::{Check, FOUR_PATHS, MIB, SMALL, STALL_BYTES},
     report::{Metric, Network, Report, Transport},
-    table::{advantage, figure, title},
+    table::{ON_ONE_HOST, advantage, figure, title},
     units,
 };
 use bars::{Bar, Mark, Scale, bars};
@@ -50,6 +50,7 @@ pub fn render(report: &Report) -> String {
                         (stalls(report))
                         (loss(report))
                         (shared(report))
+                        (one_host(report))
                         (both_ways(report))
                     }
                     (promises(&report.checks))
@@ -65,7 +66,9 @@ pub fn render(report: &Report) -> String {
 /// Where and on what, in a sentence.
 fn setting(report: &Report) -> String {
     let machine = &report.machine;
+    let is_one_host = report.results.iter().all(|row| row.network == Network::OneHost);
     let place = match &report.server {
+        _ if is_one_host => format!("Measured between two processes of {}", machine.host),
         Some(server) => format!("Measured between {} and {}", machine.host, server.host),
         None => format!("Measured between two hosts on one machine ({})", machine.host),
     };
@@ -321,6 +324,34 @@ fn shared(report: &Report) -> Markup {
     )
 }
 
+/// How many times better than TCP, as the figures themselves have different units.
+fn one_host(report: &Report) -> Markup {
+    let network = Network::OneHost;
+    let bar = |&(metric, bytes): &(Metric, u64)| {
+        let ours = report.value(network, Elastane, metric, bytes)?;
+        let theirs = report.value(network, Tcp, metric, bytes)?;
+        let times = advantage(metric, ours, theirs)?;
+        Some(Bar {
+            label: format!("{} {}", title(metric), units::size(bytes)),
+            transport: Elastane,
+            value: times,
+            text: format!("{} · {}", units::ratio(times), figure(metric, ours)),
+            lead: bytes == 8 && metric != LatencyP50 || bytes == 64 << 10,
+        })
+    };
+    let all: Vec<_> = ON_ONE_HOST.iter().filter_map(bar).collect();
+    figure_of(
+        report,
+        network,
+        "Inside one host",
+        "Two processes of one host: Elastane through shared memory against TCP over loopback, as \
+         how many times better, and Elastane's own figure. The line marks TCP; what reaches beyond \
+         is better, in latency shorter. The scale is logarithmic.",
+        !all.is_empty(),
+        &bars(&all, Scale::Logarithmic { from: 0.1 }, &Mark::goal(1.0, "TCP")),
+    )
+}
+
 /// A chart with what it shows and what of it was emulated; nothing if nothing was measured.
 fn figure_of(
     report: &Report,
@@ -498,12 +529,13 @@ mod tests {
             "When a path is cut",
             "When packets are lost",
             "CPU time per gigabyte",
+            "20.0x · 300 ns",
             "✓ kept",
             "iperf 3.12, cubic gave 19.6 Gb/s on flat in the same run.",
         ] {
             assert!(page.contains(expected), "no {expected}");
         }
-        assert_eq!(page.matches("<figure>").count(), 9);
+        assert_eq!(page.matches("<figure>").count(), 10);
     }
 
     #[test]

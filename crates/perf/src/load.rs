@@ -136,6 +136,8 @@ pub trait Half {
 pub enum Contender {
     /// The fabric of this project.
     Fabric(FabricTuning),
+    /// The same through shared memory: both sides are on one host.
+    SharedMemory,
     /// The kernel's TCP.
     Tcp(TcpTuning),
     /// UDP without any protocol above it: the ceiling of this machine.
@@ -161,6 +163,7 @@ impl Contender {
     pub fn load(&self) -> Box<dyn Load> {
         match self {
             Self::Fabric(tuning) => Box::new(FabricLoad::new(tuning.clone())),
+            Self::SharedMemory => Box::new(FabricLoad::through_memory()),
             Self::Tcp(tuning) => Box::new(Tcp::new(tuning.clone())),
             Self::UdpRaw => Box::new(UdpRaw),
             Self::Iperf3 { congestion } => Box::new(Iperf3::new(congestion.clone())),
@@ -204,6 +207,9 @@ pub enum LoadError {
     /// The peer's offer lacks what this transport needs.
     #[error("the other side offered no address for this transport")]
     NoAddress,
+    /// The two sides are not on one host, or cannot share memory.
+    #[error("the two sides do not share memory: {0}")]
+    NotShared(fabric::UdpReason),
     /// The transport has no such test.
     #[error("this transport does not run {0:?} tests")]
     Unsupported(Shape),
@@ -211,7 +217,7 @@ pub enum LoadError {
     #[error("iperf3 failed: {0}")]
     Iperf3(String),
     /// The transport itself failed; its own words.
-    #[error("{0}")]
+    #[error(transparent)]
     Transport(Box<dyn std::error::Error + Send + Sync>),
 }
 

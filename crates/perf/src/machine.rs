@@ -11,6 +11,8 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::cpu;
+
 /// One side's machine, as a reader of the numbers needs to know it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
@@ -28,6 +30,9 @@ pub struct Machine {
     pub tcp_default: String,
     /// One-minute load average at the start; above the number of CPUs the figures suffer.
     pub load: f64,
+    /// The CPU this side was bound to; absent if it was bound to none, or to several.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cpu: Option<usize>,
 }
 
 impl Machine {
@@ -42,6 +47,7 @@ impl Machine {
             mtu: mtu(connection),
             tcp_default: read("/proc/sys/net/ipv4/tcp_congestion_control"),
             load: first_number(&read("/proc/loadavg")),
+            cpu: cpu::bound_to(),
         }
     }
 }

@@ -92,11 +92,16 @@ pub struct Trial {
 const ALL_SIZES: [u64; 12] =
     [1, 4, 16, SMALL, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, MIB, 4 << 20];
 
+/// Bytes of the messages whose latency and rate are measured on one host.
+pub const ONE_HOST_SMALL: [u64; 2] = [8, SMALL];
+/// Bytes of those whose bandwidth is.
+pub const ONE_HOST_LARGE: [u64; 3] = [64 << 10, MIB, 4 << 20];
+
 /// Paths of the emulated multipath network.
 pub const PATHS: usize = 4;
 
 impl Plan {
-    /// Under half a minute: the promises, and a few sizes.
+    /// About half a minute: the promises, and a few sizes.
     pub fn quick() -> Self {
         let millis = Duration::from_millis;
         let head = Pace { rounds: 3, flow: millis(120), latency: millis(60), rate: millis(60) };
@@ -126,7 +131,9 @@ impl Plan {
             iperf3: Some(Duration::from_secs(1)),
             fabric: FabricTuning::default(),
         };
-        Self { sections: [vec![flat], others.sections()].concat() }
+        let pace = Pace { rounds: 3, flow: millis(50), latency: millis(25), rate: millis(25) };
+        let one_host = pace.one_host(Trial { duration: millis(25), rounds: 1 });
+        Self { sections: [vec![flat], others.sections(), vec![one_host]].concat() }
     }
 
     /// Under five minutes: all sizes, more rounds, longer tests.
@@ -156,11 +163,19 @@ impl Plan {
             iperf3: Some(Duration::from_secs(2)),
             fabric: FabricTuning::default(),
         };
-        Self { sections: [vec![flat], others.sections()].concat() }
+        let one_host = pace.one_host(trial);
+        Self { sections: [vec![flat], others.sections(), vec![one_host]].concat() }
     }
 
-    /// What of it can be measured between two real machines, where nobody can break the wire.
+    /// What of it can be measured where nobody can make networks or break the wire.
     pub fn without_emulation(mut self) -> Self {
+        let real = [Network::Flat, Network::OneHost];
+        self.sections.retain(|section| real.contains(&section.network));
+        self
+    }
+
+    /// What of it can be measured between two real machines.
+    pub fn between_machines(mut self) -> Self {
         self.sections.retain(|section| section.network == Network::Flat);
         self
     }
@@ -193,6 +208,26 @@ impl Pace {
     fn ping_pong(self, bytes: u64) -> Step {
         let test = Test::new(Shape::PingPong, bytes, self.latency);
         self.step(test, &SINGLE, &[LatencyP50, LatencyP99, LatencyP99_9])
+    }
+
+    /// Through shared memory and through the kernel's TCP, between two processes of one host.
+    fn one_host(self, trial: Trial) -> Section {
+        let both = [Elastane, Tcp];
+        let ping = |bytes| Test::new(Shape::PingPong, bytes, self.latency);
+        let windows = |bytes| Test::new(Shape::Windows, bytes, self.rate);
+        let mut steps = Vec::new();
+        let latencies = [LatencyP50, LatencyP99, LatencyP99_9];
+        steps.extend(ONE_HOST_SMALL.map(|bytes| self.step(ping(bytes), &both, &latencies)));
+        steps.extend(ONE_HOST_SMALL.map(|bytes| self.step(windows(bytes), &both, &[MessageRate])));
+        steps.extend(ONE_HOST_LARGE.map(|bytes| self.one_way(bytes, &both)));
+        Section {
+            network: Network::OneHost,
+            condition: Condition::Undisturbed,
+            steps,
+            trial,
+            iperf3: None,
+            fabric: FabricTuning::default(),
+        }
     }
 
     fn windows(self, bytes: u64) -> Step {
@@ -337,13 +372,13 @@ mod tests {
     #[test]
     fn quick_plan_takes_less_than_half_a_minute() {
         let estimate = Plan::quick().estimate();
-        assert!(estimate < Duration::from_secs(25), "{estimate:?}");
+        assert!(estimate < Duration::from_secs(28), "{estimate:?}");
     }
 
     #[test]
     fn full_plan_takes_less_than_five_minutes() {
         let estimate = Plan::full().estimate();
-        assert!(estimate < Duration::from_secs(280), "{estimate:?}");
+        assert!(estimate < Duration::from_secs(290), "{estimate:?}");
     }
 
     #[test]
@@ -382,8 +417,17 @@ mod tests {
     }
 
     #[test]
+    fn without_emulation_both_plans_measure_one_host() {
+        for plan in [Plan::quick(), Plan::full()] {
+            let networks: Vec<_> =
+                plan.without_emulation().sections.iter().map(|section| section.network).collect();
+            assert_eq!(networks, [Network::Flat, Network::OneHost]);
+        }
+    }
+
+    #[test]
     fn between_real_machines_nothing_is_broken() {
-        let plan = Plan::full().without_emulation();
+        let plan = Plan::full().between_machines();
         assert!(plan.sections.iter().all(|section| section.condition == Condition::Undisturbed));
         assert!(!plan.sections.is_empty());
     }

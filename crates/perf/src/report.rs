@@ -31,12 +31,22 @@ pub enum Network {
     /// One limited link, shared with one TCP flow.
     #[serde(rename = "shared-link")]
     SharedLink,
+    /// No network: two processes of one host.
+    #[serde(rename = "one-host")]
+    OneHost,
 }
 
 impl Network {
     /// All, in the order they are measured and shown.
-    pub const ALL: [Self; 6] =
-        [Self::Flat, Self::Multipath, Self::PathCut, Self::Loss01, Self::Loss1, Self::SharedLink];
+    pub const ALL: [Self; 7] = [
+        Self::Flat,
+        Self::Multipath,
+        Self::PathCut,
+        Self::Loss01,
+        Self::Loss1,
+        Self::SharedLink,
+        Self::OneHost,
+    ];
 
     /// As in the document.
     pub const fn name(self) -> &'static str {
@@ -47,6 +57,7 @@ impl Network {
             Self::Loss01 => "loss-0.1%",
             Self::Loss1 => "loss-1%",
             Self::SharedLink => "shared-link",
+            Self::OneHost => "one-host",
         }
     }
 }

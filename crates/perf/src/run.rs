@@ -16,7 +16,7 @@ use crate::{
     control::ControlError,
     load::{Contender, Shape, Test},
     plan::{Condition, Section, Step},
-    report::{Beside, Metric, Row, SectionReport, Transport},
+    report::{Beside, Metric, Network, Row, SectionReport, Transport},
     session::{MeasureError, Measured, Session},
     units,
 };
@@ -76,6 +76,7 @@ pub fn run_section(
     if let Some((duration, version)) = iperf3 {
         beside.extend(runner.iperf3(duration, &version, &tcp)?);
     }
+    runner.note_cpus();
     let Runner { notes, session, .. } = runner;
     Ok(SectionReport {
         network: section.network,
@@ -206,6 +207,18 @@ impl<'a> Runner<'a> {
         }))
     }
 
+    /// Says where both sides ran, where the distance between their CPUs is all there is to say of
+    /// the wire.
+    fn note_cpus(&mut self) {
+        if self.section.network != Network::OneHost {
+            return;
+        }
+        let cpu =
+            |cpu: Option<usize>| cpu.map_or("no CPU in particular".into(), |n| format!("CPU {n}"));
+        let [client, server] = [self.session.machine(), self.session.server()].map(|m| cpu(m.cpu));
+        self.note(format!("the client was bound to {client}, the server to {server}"));
+    }
+
     /// Notes what was not noted yet.
     fn note(&mut self, note: String) {
         if !self.notes.contains(&note) {
@@ -222,6 +235,7 @@ fn contender(
     section: &Section,
 ) -> Option<Contender> {
     match transport {
+        Transport::Elastane if section.network == Network::OneHost => Some(Contender::SharedMemory),
         Transport::Elastane => Some(Contender::Fabric(section.fabric.clone())),
         Transport::Tcp => Some(Contender::Tcp(tcp.best(shape).clone())),
         Transport::TcpDefault => Some(Contender::Tcp(TcpTuning::system_default())),

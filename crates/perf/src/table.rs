@@ -8,6 +8,7 @@ use comfy_table::{
 
 use crate::{
     checks::{Check, MIB, SMALL, STALL_BYTES},
+    plan::{ONE_HOST_LARGE, ONE_HOST_SMALL},
     report::{Metric, Network, Report, Transport},
     units,
 };
@@ -47,7 +48,9 @@ pub fn render(report: &Report, style: Style) -> String {
         let line = format!("{} says {figure} on {}.", beside.tool, beside.network.name());
         section(&mut text, "", &wrap(&line, style.width, 0));
     }
-    section(&mut text, "promises", &promises(&report.checks, style).to_string());
+    if !report.checks.is_empty() {
+        section(&mut text, "promises", &promises(&report.checks, style).to_string());
+    }
     section(&mut text, "", &conditions(report, style));
     text
 }
@@ -69,20 +72,37 @@ fn section(text: &mut String, title: &str, body: &str) {
     }
 }
 
+/// The lines of the summary for a network.
+const BETWEEN_HOSTS: [(Metric, u64); 6] = [
+    (Bandwidth, MIB),
+    (LatencyP50, SMALL),
+    (LatencyP99_9, SMALL),
+    (MessageRate, SMALL),
+    (CpuPerGb, MIB),
+    (LongestStall, STALL_BYTES),
+];
+/// The same for two processes of one host, of which the page has a bar each.
+pub(crate) const ON_ONE_HOST: [(Metric, u64); 7] = [
+    (LatencyP50, ONE_HOST_SMALL[0]),
+    (LatencyP50, ONE_HOST_SMALL[1]),
+    (MessageRate, ONE_HOST_SMALL[0]),
+    (MessageRate, ONE_HOST_SMALL[1]),
+    (Bandwidth, ONE_HOST_LARGE[0]),
+    (Bandwidth, ONE_HOST_LARGE[1]),
+    (Bandwidth, ONE_HOST_LARGE[2]),
+];
+
 /// What people look for: elastane beside the best single TCP stream, one line each.
 ///
 /// "Better by" is oriented so that more than 1x is good, whether more or less of a metric is.
 fn summary(report: &Report, style: Style) -> Table {
     let mut table = table(style, &["network", "", "elastane", "tcp", "better by"]);
     for network in Network::ALL {
-        for (metric, bytes) in [
-            (Bandwidth, MIB),
-            (LatencyP50, SMALL),
-            (LatencyP99_9, SMALL),
-            (MessageRate, SMALL),
-            (CpuPerGb, MIB),
-            (LongestStall, STALL_BYTES),
-        ] {
+        let lines = match network {
+            Network::OneHost => &ON_ONE_HOST[..],
+            _ => &BETWEEN_HOSTS[..],
+        };
+        for &(metric, bytes) in lines {
             let ours = report.value(network, Elastane, metric, bytes);
             let theirs = report.value(network, Tcp, metric, bytes);
             if ours.is_none() && theirs.is_none() {

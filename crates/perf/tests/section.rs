@@ -216,3 +216,21 @@ fn client_process_that_dies_is_reported() {
     let error = relay::delegate(job, input, &holder, &mut NoFaults, &mut |_| ());
     assert!(matches!(error, Err(RelayError::Ended)), "{error:?}");
 }
+
+#[test]
+fn one_host_is_measured_through_shared_memory_and_tcp() {
+    let both = [Transport::Elastane, Transport::Tcp];
+    let steps = vec![
+        step(Shape::PingPong, 8, &both, &[Metric::LatencyP50]),
+        step(Shape::OneWay, 1 << 20, &both, &[Metric::Bandwidth]),
+    ];
+    let (report, _) =
+        measure(&section(Network::OneHost, Condition::Undisturbed, steps), &mut NoFaults);
+    for transport in both {
+        assert!(row(&report, transport, Metric::LatencyP50).value > 0.0, "{report:?}");
+        assert!(row(&report, transport, Metric::Bandwidth).value > 0.0, "{report:?}");
+    }
+    let notes = report.notes.join("\n");
+    assert!(notes.contains("the client was bound to"), "{notes}");
+    assert!(!notes.contains("failed"), "{notes}");
+}

@@ -5,8 +5,8 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
 use memory::{Buffer, Region};
 use message::{
-    AtomicRequest, Completion, Event, OpId, OperationError, Rdm, ReadRequest, ReceiveRequest,
-    SendRequest, WriteRequest,
+    AtomicRequest, Completion, Event, MultiReceiveRequest, OpId, OperationError, Rdm, ReadRequest,
+    ReceiveRequest, SendRequest, WriteRequest,
 };
 use rustc_hash::FxHashMap;
 use srd::PeerError;
@@ -61,6 +61,17 @@ pub(crate) struct Received {
     pub(crate) message_length: u64,
     /// The buffer holds the beginning of that message, and as much as the completion says.
     pub(crate) intact: bool,
+    /// The bytes of the receive's buffer that are the message's.
+    pub(crate) place: (u64, usize),
+}
+
+/// How a receive for many messages ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Released {
+    pub(crate) receive: u64,
+    pub(crate) ending: Ending,
+    /// Bytes of its buffer that no message took.
+    pub(crate) rest: usize,
 }
 
 /// What an application tells the ledger.
@@ -70,6 +81,7 @@ pub(crate) enum Told {
     SendEnded(u32, Ending),
     ReceivePosted(u64, Receive),
     ReceiveEnded(Received),
+    ReceiveReleased(Released),
     RemotePosted(u32),
     RemoteEnded(RemoteEnded),
     /// A write arrived here and asked for it to be known; whether all of it was there.
@@ -79,6 +91,7 @@ pub(crate) enum Told {
 }
 
 const RECEIVE: u64 = 1 << 63;
+const REMOTE: u64 = 1 << 62;
 
 /// How many messages, receives and one-sided operations of its plan a host has posted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -226,7 +239,7 @@ impl Application {
         host_of: impl Fn(PeerId) -> Option<usize>,
     ) {
         let Completion { context, peer, event, result, .. } = completion;
-        self.cancelable.remove(&context);
+        self.forget_cancel(context, &event);
         match event {
             Event::Sent => {
                 let number = u32::try_from(context).unwrap_or(u32::MAX);
@@ -252,13 +265,22 @@ impl Application {
             Event::RemoteWrite { data, .. } => {
                 self.remote_heard(u32::try_from(data).unwrap_or(u32::MAX));
             }
-            Event::Received { tag, remote_data, length, message_length, buffer } => {
+            Event::Released { rest } => {
                 let receive = context & !RECEIVE;
+                self.receives.remove(&receive);
+                let (ending, rest) = (result.into(), rest.len());
+                self.told.push_back(Told::ReceiveReleased(Released { receive, ending, rest }));
+            }
+            Event::Received { tag, remote_data, length, message_length, offset, buffer } => {
+                let receive = context & !RECEIVE;
+                let place = (offset, buffer.len());
                 let number = number_of(tag, remote_data);
                 let from = peer.and_then(host_of);
                 let intact = self.is_intact(number, &buffer, length);
                 let ending = result.into();
-                if let Some((_, Receive { at: u64::MAX, class, .. })) =
+                if self.is_multi(receive) {
+                    drop(buffer);
+                } else if let Some((_, Receive { at: u64::MAX, class, .. })) =
                     self.receives.remove(&receive)
                 {
                     self.pool_left[usize::from(class == Class::AnyTag)] += 1;
@@ -274,9 +296,26 @@ impl Application {
                     number,
                     message_length,
                     intact,
+                    place,
                 }));
             }
         }
+    }
+
+    /// What is over need not be cancelled.
+    fn forget_cancel(&mut self, context: u64, event: &Event) {
+        let key = match event {
+            Event::RemoteWrite { .. } => return,
+            Event::Received { .. } if self.is_multi(context & !RECEIVE) => return,
+            Event::Sent | Event::Released { .. } | Event::Received { .. } => context,
+            Event::Written | Event::Read { .. } | Event::Atomic { .. } => REMOTE | context,
+        };
+        self.cancelable.remove(&key);
+    }
+
+    /// Whether a receive takes many messages.
+    fn is_multi(&self, receive: u64) -> bool {
+        self.receives.get(&receive).is_some_and(|(_, receive)| receive.least.is_some())
     }
 
     /// An operation on a peer's memory ended; `look` says of a success whether it is as it should
@@ -319,16 +358,17 @@ impl Application {
             let (peer, place) = (peer_of(remote.to as usize), remote.place(number));
             let context = number.into();
             let posted = match remote.deed {
-                Deed::Write { event } => {
+                Deed::Write { .. } | Deed::Log(_) => {
                     let data = self.plan.remote.payload(number).into();
+                    let event = remote.deed == Deed::Write { event: true };
                     let remote_data = event.then_some(context);
                     let request =
                         WriteRequest { data, place, remote_data, context, complete: true };
-                    rdm.post_write(peer, request).is_ok()
+                    rdm.post_write(peer, request).ok()
                 }
                 Deed::Read => {
                     let buffer = Buffer::zeroed(remote.bytes);
-                    rdm.post_read(peer, ReadRequest { buffer, place, context }).is_ok()
+                    rdm.post_read(peer, ReadRequest { buffer, place, context }).ok()
                 }
                 Deed::Add(value) => {
                     let operands = value.to_le_bytes().to_vec().into();
@@ -342,14 +382,15 @@ impl Application {
                         context,
                         complete,
                     };
-                    rdm.post_atomic(peer, request).is_ok()
+                    rdm.post_atomic(peer, request).ok()
                 }
             };
-            if !posted {
+            let Some(op) = posted else {
                 self.busy = true;
                 break;
-            }
+            };
             self.next_remote += 1;
+            self.plan_cancel(now, remote.cancel_after, REMOTE | context, op);
             self.told.push_back(Told::RemotePosted(number));
         }
     }
@@ -421,8 +462,14 @@ impl Application {
         for (kind, class) in [Class::Untagged, Class::AnyTag].into_iter().enumerate() {
             while self.pool_open && self.pool_left[kind] > 0 {
                 let capacity = self.plan.pool.capacity;
-                let receive =
-                    Receive { from: None, class, capacity, at: u64::MAX, cancel_after: None };
+                let receive = Receive {
+                    from: None,
+                    class,
+                    capacity,
+                    least: None,
+                    at: u64::MAX,
+                    cancel_after: None,
+                };
                 let buffer = self.spare.pop().unwrap_or_else(|| Buffer::zeroed(capacity));
                 if !self.post_receive(now, receive, buffer, rdm, peer_of) {
                     return;
@@ -442,8 +489,15 @@ impl Application {
     ) -> bool {
         let context = RECEIVE | self.posted;
         let from = receive.from.map(|from| peer_of(from as usize));
-        let request = ReceiveRequest { buffer, from, tag: receive.class.tag_match(), context };
-        let Ok(op) = rdm.post_receive(request) else {
+        let tag = receive.class.tag_match();
+        let posted = match receive.least {
+            None => rdm.post_receive(ReceiveRequest { buffer, from, tag, context }),
+            Some(least) => {
+                let request = MultiReceiveRequest { buffer, least, from, tag, context };
+                rdm.post_multi_receive(request)
+            }
+        };
+        let Ok(op) = posted else {
             self.busy = true;
             return false;
         };

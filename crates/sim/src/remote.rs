@@ -2,9 +2,11 @@
 //! reads and counts where.
 //!
 //! A host's memory begins with a counter, then come the bytes that others read, then a slot for
-//! each write, with bytes between that nobody may touch.
+//! each write, then one for each other host that writes numbers into it again and again, with
+//! bytes between that nobody may touch.
 
 use memory::{Access, Atomic, Datatype, Operator};
+use message::{OperationClass, Order};
 use rand::RngExt;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use wire::{RKey, RemotePlace};
@@ -33,6 +35,8 @@ pub(crate) enum Deed {
     Read,
     /// Adds to the counter.
     Add(u64),
+    /// Writes this number, larger than those before it, into the slot of the initiator.
+    Log(u64),
 }
 
 /// A one-sided operation. Its position in the plan is its number.
@@ -47,6 +51,8 @@ pub(crate) struct Remote {
     pub(crate) bytes: usize,
     /// It claims what it may not: it must be refused.
     pub(crate) bad: bool,
+    /// It is cancelled after so many nanoseconds.
+    pub(crate) cancel_after: Option<u64>,
 }
 
 impl Remote {
@@ -78,12 +84,15 @@ pub(crate) struct RemotePlan {
     pub(crate) posts: Vec<Vec<u32>>,
     /// Bytes of each host's memory.
     pub(crate) memory: Vec<usize>,
+    /// Which operations wait for which.
+    pub(crate) order: Order,
 }
 
 impl RemotePlan {
     /// Nothing at all.
     pub(crate) fn none(hosts: usize) -> Self {
-        Self { all: Vec::new(), posts: vec![Vec::new(); hosts], memory: vec![0; hosts] }
+        let (all, posts, memory) = (Vec::new(), vec![Vec::new(); hosts], vec![0; hosts]);
+        Self { all, posts, memory, order: Order::NONE }
     }
 
     /// As many operations as a third of the messages, at random times below `horizon`.
@@ -111,17 +120,64 @@ impl RemotePlan {
             };
             let at = rng.random_range(0..horizon);
             let [from, to] = [from, to].map(|host| u32::try_from(host).unwrap_or(0));
-            plan.all.push(Remote { from, to, at, deed, offset, bytes, bad });
+            let cancel_after = None;
+            plan.all.push(Remote { from, to, at, deed, offset, bytes, bad, cancel_after });
             plan.posts[from as usize].push(number);
         }
+        plan.draw_order(scenario.seed, horizon);
         for posts in &mut plan.posts {
             posts.sort_by_key(|&number| plan.all[number as usize].at);
         }
         plan
     }
 
+    /// Draws what waits for what, numbers that are written one over another, and what is
+    /// cancelled.
+    fn draw_order(&mut self, seed: u64, horizon: u64) {
+        use OperationClass::{Atomic, Read, Send, Write};
+        let rng = &mut stream(seed, Purpose::Order);
+        for later in [Send, Write, Read, Atomic] {
+            for earlier in [Send, Write, Read, Atomic] {
+                if rng.random_bool(0.2) {
+                    self.order = self.order | Order::of(later, earlier);
+                }
+            }
+        }
+        let hosts = self.posts.len();
+        for from in 0..hosts {
+            let to = (from + rng.random_range(1..hosts)) % hosts;
+            let offset = self.memory[to];
+            self.memory[to] += 8 + GUARD;
+            let mut times: Vec<u64> =
+                (0..rng.random_range(0..8)).map(|_| rng.random_range(0..horizon)).collect();
+            times.sort_unstable();
+            let number = |host| u32::try_from(host).unwrap_or(0);
+            for (serial, at) in (1..).zip(times) {
+                self.posts[from].push(number(self.all.len()));
+                self.all.push(Remote {
+                    from: number(from),
+                    to: number(to),
+                    at,
+                    deed: Deed::Log(serial),
+                    offset,
+                    bytes: 8,
+                    bad: false,
+                    cancel_after: None,
+                });
+            }
+        }
+        for remote in &mut self.all {
+            if rng.random_bool(0.1) {
+                remote.cancel_after = Some(rng.random_range(0..horizon / 8));
+            }
+        }
+    }
+
     /// The bytes that a write carries.
     pub(crate) fn payload(&self, number: u32) -> Vec<u8> {
+        if let Deed::Log(serial) = self.all[number as usize].deed {
+            return serial.to_le_bytes().to_vec();
+        }
         let bytes = self.all[number as usize].bytes;
         // Never zero, so that none of them can be mistaken for memory that was not written.
         (0..bytes).map(|at| byte_at(number, at) | 1).collect()

@@ -320,6 +320,7 @@ fn setup(scenario: &Scenario, schedule: &Schedule, plan: Arc<Plan>) -> Setup {
     if schedule.numbers_wrap {
         transport.first_psn = LATE_PSN;
     }
+    messages.order = plan.remote.order;
     if scenario.faults {
         let mut rng = stream(scenario.seed, Purpose::Limits);
         let mut draw = |least: usize, most: usize| {

@@ -23,6 +23,10 @@ pub(crate) enum Purpose {
     Payload,
     /// One-sided operations.
     Remote,
+    /// Receives that take many messages.
+    MultiReceives,
+    /// Order among operations, and cancelling of one-sided ones.
+    Order,
     /// Datagrams nobody sent.
     Hostile,
     /// The endpoint of one host in one incarnation.
@@ -41,6 +45,8 @@ impl Purpose {
             Self::Hostile => 7,
             Self::Limits => 8,
             Self::Remote => 9,
+            Self::MultiReceives => 10,
+            Self::Order => 11,
             Self::Endpoint { host, incarnation } => {
                 1 << 60 | u64::from(incarnation) << 32 | host as u64
             }

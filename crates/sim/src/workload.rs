@@ -146,6 +146,8 @@ pub(crate) struct Receive {
     pub(crate) from: Option<u32>,
     pub(crate) class: Class,
     pub(crate) capacity: usize,
+    /// It takes many messages, until fewer bytes than this are left.
+    pub(crate) least: Option<usize>,
     /// When it is posted, in nanoseconds.
     pub(crate) at: u64,
     pub(crate) cancel_after: Option<u64>,
@@ -315,6 +317,31 @@ impl RandomPlan<'_> {
                 self.plan.receives[to as usize].push(receive);
             }
         }
+        self.draw_multi_receives(hosts, classes, horizon);
+    }
+
+    /// A few receives that take many messages, from a stream of their own.
+    fn draw_multi_receives(&mut self, hosts: u32, classes: u32, horizon: u64) {
+        let rng = &mut stream(self.scenario.seed, Purpose::MultiReceives);
+        let most = 3 * self.scenario.workload.bytes;
+        for (host, receives) in (0..hosts).zip(&mut self.plan.receives) {
+            for _ in 0..rng.random_range(0..4) {
+                let capacity = rng.random_range(1..=most);
+                let other = (host + rng.random_range(1..hosts)) % hosts;
+                receives.push(Receive {
+                    from: rng.random_bool(0.3).then_some(other),
+                    class: match rng.random_range(0..3) {
+                        0 => Class::AnyTag,
+                        1 => Class::Tagged(rng.random_range(0..classes)),
+                        _ => Class::Untagged,
+                    },
+                    capacity,
+                    least: Some(rng.random_range(0..=capacity / 2)),
+                    at: rng.random_range(0..horizon),
+                    cancel_after: rng.random_bool(0.2).then(|| rng.random_range(0..horizon)),
+                });
+            }
+        }
     }
 
     fn receive_for(&mut self, message: &Message, horizon: u64) -> Receive {
@@ -341,6 +368,7 @@ impl RandomPlan<'_> {
             from: self.rng.random_bool(0.5).then_some(message.from),
             class,
             capacity: room,
+            least: None,
             at,
             cancel_after: self.sometimes(0.05, horizon),
         }

@@ -11,7 +11,7 @@ use std::{
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rustc_hash::FxHashMap;
-use wire::{Ack, ConnId, Header, PeerId, SMALLEST_DATAGRAM, Time};
+use wire::{Ack, ConnId, Entropy, EntropySet, Header, PeerId, SMALLEST_DATAGRAM, Time};
 
 use crate::{Config, Counters, PathReport, PeerError, Upper, context::Context, peer::Peer};
 
@@ -150,6 +150,19 @@ impl Endpoint {
     /// The paths to `peer`; empty while there is no context.
     pub fn path_reports(&self, peer: PeerId) -> Vec<PathReport> {
         self.context(peer).map(|context| context.paths.reports()).unwrap_or_default()
+    }
+
+    /// The source ports that datagrams may leave from now: those of all paths, and those that the
+    /// paths of a new context begin with. Looks at every context.
+    pub fn sources_in_use(&self) -> EntropySet {
+        let mut in_use = EntropySet::default();
+        for index in (0..=u8::MAX).take(self.config.paths.max(1).into()) {
+            in_use.insert(Entropy(index));
+        }
+        for context in self.peers.iter().filter_map(|peer| peer.context.as_deref()) {
+            context.paths.entropies().for_each(|entropy| in_use.insert(entropy));
+        }
+        in_use
     }
 
     /// Bytes in flight to `peer`, and the most that may be.

@@ -184,6 +184,10 @@ impl Paths {
         self.paths.iter().map(Path::report).collect()
     }
 
+    pub(crate) fn entropies(&self) -> impl Iterator<Item = Entropy> {
+        self.paths.iter().map(|path| path.entropy)
+    }
+
     pub(crate) const fn has_quarantined(&self) -> bool {
         self.quarantined > 0
     }

@@ -16,6 +16,22 @@ pub const SMALLEST_DATAGRAM: usize = 1_232;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Entropy(pub u8);
 
+/// A set of source ports, by their indices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntropySet([u64; 4]);
+
+impl EntropySet {
+    /// Adds a source port.
+    pub fn insert(&mut self, Entropy(index): Entropy) {
+        self.0[usize::from(index >> 6)] |= 1 << (index & 63);
+    }
+
+    /// Whether a source port is in the set.
+    pub fn contains(&self, Entropy(index): Entropy) -> bool {
+        self.0[usize::from(index >> 6)] >> (index & 63) & 1 == 1
+    }
+}
+
 /// Explicit congestion notification, RFC 3168.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Ecn {
@@ -139,6 +155,13 @@ impl Train {
         self.heads.truncate(open_at);
     }
 
+    /// Makes the train independent of the memory its tails refer to.
+    pub fn copy_tails(&mut self) {
+        for datagram in &mut self.datagrams {
+            datagram.tail = Bytes::copy_from_slice(&datagram.tail);
+        }
+    }
+
     /// Each datagram as (head, tail), in order.
     pub fn datagrams(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         self.datagrams.iter().map(|d| (&self.heads[d.head.clone()], d.tail.as_ref()))
@@ -150,6 +173,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn set_of_source_ports_holds_what_was_put_in() {
+        let mut set = EntropySet::default();
+        let put = [0, 63, 64, 200, 255];
+        for index in put {
+            set.insert(Entropy(index));
+        }
+        let found: Vec<_> = (0..=255).filter(|&index| set.contains(Entropy(index))).collect();
+        assert_eq!(found, put);
+    }
+
+    #[test]
     fn train_returns_its_datagrams_in_order_with_their_tails() {
         let mut train = Train::default();
         train.heads().extend_from_slice(b"one");
@@ -158,6 +192,7 @@ mod tests {
         train.abandon();
         train.heads().extend_from_slice(b"two");
         train.close(Bytes::new());
+        train.copy_tails();
         let all: Vec<_> = train.datagrams().collect();
         assert_eq!(all, [(&b"one"[..], &b"tail"[..]), (&b"two"[..], &b""[..])]);
         assert_eq!((train.segment_size(), train.total_bytes(), train.len()), (7, 10, 2));

@@ -18,7 +18,7 @@ mod sequence;
 mod time;
 
 pub use ack::{Ack, MAX_ECHOES, MAX_SACK_WORDS, PathEcho};
-pub use datagram::{Ecn, Entropy, SMALLEST_DATAGRAM, Train};
+pub use datagram::{Ecn, Entropy, EntropySet, SMALLEST_DATAGRAM, Train};
 pub use frame::{Frame, FrameIter, MAX_FRAME_HEAD};
 pub use header::{HEADER_LEN, Header, Kind};
 pub use ids::{ConnId, MessageSeq, PeerId, RKey, Tag, Token};

@@ -30,6 +30,12 @@ const RULES: &[Rule] = &[
         because: "facts and documents, for whoever shows or publishes them",
     },
     Rule {
+        name: "libfabric-sys",
+        may_use: &[],
+        in_tests: &[],
+        because: "another project's declarations, as they are there",
+    },
+    Rule {
         name: "srd",
         may_use: &["wire"],
         in_tests: &["sim"],

@@ -9,6 +9,14 @@ use super::{Finding, source::RustFile};
 const UNSAFE_FOLDERS: &[(&str, &[&str])] = &[
     ("io", &["crates/io/src/udp/sys/", "crates/io/src/shm/sys/", "crates/io/src/shm/ring/"]),
     ("hosts", &["crates/hosts/src/sys/"]),
+    (
+        "libfabric-sys",
+        &[
+            "crates/libfabric-sys/src/declare/",
+            "crates/libfabric-sys/src/library/",
+            "crates/libfabric-sys/src/prov/",
+        ],
+    ),
     ("memory", &["crates/memory/src/raw/"]),
 ];
 

@@ -16,7 +16,7 @@ use perf::{
 };
 use serde::Deserialize;
 
-use super::Measured;
+use super::{Measured, loopback};
 use crate::{
     interrupt::Interrupts,
     progress::Progress,
@@ -38,6 +38,10 @@ pub(super) fn measure(
             continue;
         }
         progress.part(name, number + 1, plan.sections.len());
+        if section.network == Network::OneHost {
+            measured.sections.push(loopback::measure_section(section, interrupts, progress)?);
+            continue;
+        }
         let network = make(section.network, mtu)
             .with_context(|| format!("cannot make the hosts of {name}"))?;
         if loses(section)
@@ -76,6 +80,8 @@ fn make(network: Network, mtu: u32) -> Result<hosts::Network, HostsError> {
             builder.flat(Flat { segmentation: Segmentation::Off, ..flat })
         }
         Network::SharedLink => builder.flat(Flat { mtu, ..Flat::shared(gigabit) }),
+        // One host has no network; [`measure`] makes none for it.
+        Network::OneHost => builder.flat(flat),
     }
     .build()
 }

@@ -59,14 +59,19 @@ pub(crate) fn measure_as_told() -> Result<Verdict> {
 
 fn plan(args: &CompareArgs) -> Result<Plan> {
     let mut plan = if args.quick { Plan::quick() } else { Plan::full() };
-    if args.peer.is_some() || args.hosts == HostKind::Loopback {
+    if args.peer.is_some() {
+        plan = plan.between_machines();
+    } else if args.hosts == HostKind::Loopback {
         plan = plan.without_emulation();
     }
     if !args.only.is_empty() {
         plan.sections.retain(|section| args.only.iter().any(|p| p.includes(section.network)));
     }
     if plan.sections.is_empty() {
-        bail!("--only names nothing that can be measured without network namespaces: try flat");
+        bail!(
+            "--only names nothing that can be measured without network namespaces: try flat, or \
+             one-host on one machine"
+        );
     }
     for section in &mut plan.sections {
         section.fabric = args.fabric.tuning();
@@ -94,6 +99,11 @@ fn measure_here(
     interrupts: &Interrupts,
     progress: &mut Progress,
 ) -> Result<Measured> {
+    // Two processes of this host need no other.
+    let is_one_host = |section: &perf::Section| section.network == Network::OneHost;
+    if plan.sections.iter().all(is_one_host) {
+        return loopback::measure(plan, "", interrupts, progress);
+    }
     let reason = match args.hosts {
         HostKind::Loopback => "--hosts loopback".to_owned(),
         HostKind::Namespaces => return emulated::measure(plan, args.mtu, interrupts, progress),
@@ -104,7 +114,7 @@ fn measure_here(
     };
     let plan = plan.clone().without_emulation();
     if plan.sections.is_empty() {
-        bail!("over loopback only flat can be measured ({reason})");
+        bail!("over loopback only flat and one-host can be measured ({reason})");
     }
     loopback::measure(&plan, &reason, interrupts, progress)
 }

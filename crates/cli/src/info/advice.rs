@@ -3,7 +3,7 @@
 use inspect::host::Host;
 use serde::Serialize;
 
-use super::document::{Device, Transport};
+use super::document::{Device, Transport, Udp};
 
 /// Something to change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,8 +28,12 @@ pub(super) fn warnings(host: &Host, devices: &[Device], transports: &[Transport]
     let mut warnings = Vec::new();
     warnings.extend(network(host));
     warnings.extend(receive_buffer(devices));
-    warnings.extend(transports.iter().find_map(send_buffer));
-    warnings.extend(transports.iter().find_map(segmentation));
+    let udp = transports.iter().find_map(|transport| match transport {
+        Transport::Udp(udp) => Some(udp),
+        Transport::SharedMemory(_) | Transport::Cma(_) => None,
+    });
+    warnings.extend(udp.and_then(send_buffer));
+    warnings.extend(udp.and_then(segmentation));
     warnings.extend(host.interfaces.iter().filter_map(mtu));
     warnings.extend(cpus(host));
     warnings.extend(clock(host));
@@ -58,7 +62,7 @@ fn receive_buffer(devices: &[Device]) -> Option<Warning> {
     })
 }
 
-fn send_buffer(transport: &Transport) -> Option<Warning> {
+fn send_buffer(transport: &Udp) -> Option<Warning> {
     let (asked, got) = (transport.send_buffer_asked, transport.send_buffer?);
     (got < asked).then(|| Warning {
         id: "send-buffer",
@@ -68,7 +72,7 @@ fn send_buffer(transport: &Transport) -> Option<Warning> {
     })
 }
 
-fn segmentation(transport: &Transport) -> Option<Warning> {
+fn segmentation(transport: &Udp) -> Option<Warning> {
     (transport.gso_segments == 1).then(|| Warning {
         id: "no-gso",
         what: "the kernel does not segment UDP trains (UDP_SEGMENT)".to_owned(),
@@ -117,7 +121,7 @@ fn shm(host: &Host) -> Option<Warning> {
     Some(Warning {
         id: "small-shm",
         what,
-        why: "processes of one host that share memory, as MPI libraries do, need room there",
+        why: "processes of one host that share memory, as endpoints do, need room there",
         fix: "mount -o remount,size=1G /dev/shm    # in containers: --shm-size=1g".to_owned(),
     })
 }
@@ -127,10 +131,9 @@ mod tests {
     use super::*;
     use crate::info::document::Limits;
 
-    fn transport() -> Transport {
-        Transport {
+    fn transport() -> Udp {
+        Udp {
             peers: "all",
-            name: "udp",
             gso_segments: 128,
             gro_segments: 16,
             batch_datagrams: 32,
@@ -168,8 +171,8 @@ mod tests {
         host
     }
 
-    fn ids(host: &Host, got: usize, transport: &Transport) -> Vec<&'static str> {
-        let found = warnings(host, &[device(got)], std::slice::from_ref(transport));
+    fn ids(host: &Host, got: usize, transport: &Udp) -> Vec<&'static str> {
+        let found = warnings(host, &[device(got)], &[Transport::Udp(transport.clone())]);
         found.iter().map(|warning| warning.id).collect()
     }
 
@@ -185,7 +188,7 @@ mod tests {
         bad.cpu.clock_source = Some("hpet".to_owned());
         bad.memory.shm = Some(inspect::host::Shm { total: 64 << 20, free: 0 });
         bad.interfaces[0].mtu = Some(1500);
-        let worse = Transport { gso_segments: 1, send_buffer: Some(50), ..transport() };
+        let worse = Udp { gso_segments: 1, send_buffer: Some(50), ..transport() };
         let expected = [
             "receive-buffer",
             "send-buffer",
@@ -196,7 +199,7 @@ mod tests {
             "small-shm",
         ];
         assert_eq!(ids(&bad, 212_992, &worse), expected);
-        let found = warnings(&bad, &[device(212_992)], &[worse]);
+        let found = warnings(&bad, &[device(212_992)], &[Transport::Udp(worse)]);
         assert_eq!(found[0].fix, "sysctl -w net.core.rmem_max=8388608");
         assert_eq!(found[3].fix, "ip link set dev eth7 mtu 9001");
         bad.interfaces[0].loopback = true;

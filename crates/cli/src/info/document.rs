@@ -1,8 +1,13 @@
 //! What is known of this host and of endpoints on it, from which text and JSON are made.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
-use fabric::{Options, PacketIo as _, UdpDevice};
+use fabric::{
+    Clock, Metrics, Options, PacketIo as _, PeerRoute, RdmEndpoint, UdpDevice, UdpReason,
+};
 use inspect::host::{self, Host};
 use serde::Serialize;
 use wire::Train;
@@ -20,7 +25,7 @@ pub(super) struct Info {
     /// What an endpoint gets, address by address.
     pub devices: Vec<Device>,
     pub endpoint_types: Vec<EndpointType>,
-    /// What carries datagrams to which peers.
+    /// What carries messages to which peers.
     pub transports: Vec<Transport>,
     pub warnings: Vec<Warning>,
 }
@@ -66,17 +71,25 @@ pub(super) struct EndpointType {
     pub tx_depth: usize,
     /// Receives that may be posted.
     pub rx_depth: usize,
-    /// Bytes a send copies so that the buffer is free at once (`inject_size`); 0 where there is
-    /// no such send.
-    pub inject_bytes: usize,
+    /// Bytes that a send may copy so that the buffer is free at once (`inject_size`): absent where
+    /// there is no limit but memory, 0 where there is no such send.
+    pub inject_bytes: Option<usize>,
 }
 
-/// What carries datagrams to some kind of peer. A carrier that is added has its place here.
+/// What carries messages to some kind of peer.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Transport {
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub(super) enum Transport {
+    Udp(Udp),
+    SharedMemory(SharedMemory),
+    Cma(Cma),
+}
+
+/// UDP sockets.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Udp {
     /// Which peers.
     pub peers: &'static str,
-    pub name: &'static str,
     /// Datagrams the kernel takes as one train (GSO), as probed; 1 without.
     pub gso_segments: usize,
     /// Datagrams that arrived as one train (GRO) of those sent as one over loopback; 1 without.
@@ -90,16 +103,48 @@ pub(super) struct Transport {
     pub send_buffer: Option<usize>,
 }
 
+/// Rings in memory that two endpoints of one host map.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct SharedMemory {
+    /// Which peers.
+    pub peers: &'static str,
+    /// Whether two endpoints opened here came to use it with each other.
+    pub works: bool,
+    /// Why they did not.
+    pub why_not: Option<String>,
+    /// Bytes of `/dev/shm` that a link with one peer takes.
+    pub link_bytes: usize,
+    /// The most links of one endpoint; further peers are reached by UDP.
+    pub max_links: usize,
+    /// How many links the free room of `/dev/shm` is enough for; absent where that cannot be used.
+    pub room_for_links: Option<u64>,
+    /// Bytes of the longest record; longer messages are a row of them.
+    pub record_bytes: usize,
+}
+
+/// Copies from one process to another by the kernel (`process_vm_readv`).
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Cma {
+    /// Which peers.
+    pub peers: &'static str,
+    /// Whether a real copy, of this process's own memory, worked and yama forbids none of others'.
+    pub works: bool,
+    /// What stands in the way.
+    pub why_not: Option<String>,
+    /// What the settings say of it (`host.cma` has them all).
+    pub outlook: host::CmaOutlook,
+}
+
 impl Info {
     /// Reads and probes everything.
     pub(super) fn gather() -> Self {
         let host = Host::read();
         let devices = devices(&host);
-        let transports = transports(&devices);
+        let transports = transports(&host, &devices);
         let warnings = advice::warnings(&host, &devices, &transports);
         Self {
             format: "elastane-info",
-            version: 1,
+            version: 2,
             elastane: env!("CARGO_PKG_VERSION"),
             endpoint_types: endpoint_types(&devices),
             host,
@@ -167,7 +212,7 @@ fn endpoint_types(devices: &[Device]) -> Vec<EndpointType> {
         ordered: false,
         tx_depth: depth,
         rx_depth: depth,
-        inject_bytes: 0,
+        inject_bytes: Some(0),
     };
     let full = EndpointType {
         name: "RdmEndpoint",
@@ -176,6 +221,7 @@ fn endpoint_types(devices: &[Device]) -> Vec<EndpointType> {
         max_message_bytes: None,
         tagged: true,
         ordered: true,
+        inject_bytes: None,
         ..bare.clone()
     };
     let unreliable = EndpointType {
@@ -188,21 +234,78 @@ fn endpoint_types(devices: &[Device]) -> Vec<EndpointType> {
     vec![full, bare, unreliable]
 }
 
-/// One entry for each way to reach a peer. Peers of this host go the same way as others, by the
-/// loopback interface.
-fn transports(devices: &[Device]) -> Vec<Transport> {
-    let usual = Options::listen((Ipv4Addr::LOCALHOST, 0).into());
-    let gso = |device: &Device| Some(device.limits?.gso_segments);
-    vec![Transport {
-        peers: "every peer, on this host or another",
-        name: "udp",
-        gso_segments: devices.iter().filter_map(gso).min().unwrap_or(1),
-        gro_segments: gro_segments(&usual).unwrap_or(1),
-        batch_datagrams: io::BATCH_DATAGRAMS,
-        paths: usual.transport.paths,
-        send_buffer_asked: usual.device.send_buffer,
-        send_buffer: host::send_buffer(usual.device.send_buffer).ok(),
-    }]
+/// One entry for each way to reach a peer.
+fn transports(host: &Host, devices: &[Device]) -> Vec<Transport> {
+    let shared_memory = SharedMemory::probe(host);
+    let why_not = fabric::cross_memory().err().map(|error| error.to_string());
+    vec![
+        Transport::Udp(Udp::probe(devices)),
+        Transport::SharedMemory(shared_memory),
+        Transport::Cma(Cma {
+            peers: "processes of this host, for large copies",
+            works: why_not.is_none(),
+            why_not,
+            outlook: host.cma.outlook,
+        }),
+    ]
+}
+
+impl Udp {
+    fn probe(devices: &[Device]) -> Self {
+        let usual = Options::listen((Ipv4Addr::LOCALHOST, 0).into());
+        let gso = |device: &Device| Some(device.limits?.gso_segments);
+        Self {
+            peers: "every peer on another host, and those of this host without shared memory",
+            gso_segments: devices.iter().filter_map(gso).min().unwrap_or(1),
+            gro_segments: gro_segments(&usual).unwrap_or(1),
+            batch_datagrams: io::BATCH_DATAGRAMS,
+            paths: usual.transport.paths,
+            send_buffer_asked: usual.device.send_buffer,
+            send_buffer: host::send_buffer(usual.device.send_buffer).ok(),
+        }
+    }
+}
+
+impl SharedMemory {
+    fn probe(host: &Host) -> Self {
+        let why_not = link().err();
+        let link_bytes = io::shm::Link::BYTES;
+        Self {
+            peers: "endpoints of this user on this host, in this network namespace",
+            works: why_not.is_none(),
+            why_not,
+            link_bytes,
+            max_links: fabric::MAX_LINKS,
+            room_for_links: host.memory.shm.map(|shm| shm.free / link_bytes as u64),
+            record_bytes: io::shm::Link::MAX_RECORD,
+        }
+    }
+}
+
+/// Opens two endpoints here and lets one write to the other until they share memory, or says why
+/// they do not.
+fn link() -> Result<(), String> {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let open = || {
+        let mut options = Options::listen((Ipv4Addr::LOCALHOST, 0).into());
+        options.metrics = Metrics::Off;
+        RdmEndpoint::open(&options).map_err(|error| error.to_string())
+    };
+    let (mut from, mut to) = (open()?, open()?);
+    let peer = from.peer(to.address()).map_err(|error| error.to_string())?;
+    from.inject(peer, b"probe").map_err(|error| error.to_string())?;
+    let clock = Clock::start();
+    let until = clock.now() + PATIENCE;
+    loop {
+        match from.route(peer) {
+            PeerRoute::SharedMemory => return Ok(()),
+            PeerRoute::Udp(UdpReason::Untried | UdpReason::Asked) if clock.now() < until => {}
+            PeerRoute::Udp(reason) => return Err(reason.to_string()),
+        }
+        for endpoint in [&mut from, &mut to] {
+            endpoint.poll().map_err(|error| error.to_string())?;
+        }
+    }
 }
 
 /// Sends a train over loopback and counts the datagrams of the first arrival.
@@ -237,7 +340,13 @@ mod tests {
         assert!(limits.receive_buffer <= limits.receive_buffer_asked, "{limits:?}");
         assert_eq!(info.endpoint_types.len(), 3);
         assert_eq!(info.endpoint_types[0].max_message_bytes, None);
-        let [udp] = &info.transports[..] else { panic!("{:?}", info.transports) };
+        let [Transport::Udp(udp), Transport::SharedMemory(shared), Transport::Cma(_)] =
+            &info.transports[..]
+        else {
+            panic!("{:?}", info.transports)
+        };
+        assert!(shared.works && shared.why_not.is_none(), "{shared:?}");
+        assert!(shared.room_for_links > Some(0), "{shared:?}");
         assert!(udp.gso_segments >= 64, "{udp:?}");
         assert!(udp.gro_segments > 1, "{udp:?}");
     }

@@ -1,11 +1,11 @@
 //! The document as text.
 
-use inspect::host::{Cma, CmaOutlook, Host, Interface};
+use inspect::host::{self, CmaOutlook, Host, Interface};
 use perf::{table::Style, units};
 
 use super::{
     advice::Warning,
-    document::{Device, EndpointType, Info, Transport},
+    document::{Cma, Device, EndpointType, Info, SharedMemory, Transport, Udp},
 };
 
 pub(super) fn render(info: &Info, style: Style) -> String {
@@ -14,9 +14,14 @@ pub(super) fn render(info: &Info, style: Style) -> String {
     page.columns("devices", &device_rows(info));
     page.columns("endpoint types", &type_rows(&info.endpoint_types));
     for transport in &info.transports {
-        page.pairs(&format!("transport {}", transport.name), &transport_pairs(transport, info));
+        match transport {
+            Transport::Udp(udp) => page.pairs("transport udp", &udp_pairs(udp, info)),
+            Transport::SharedMemory(shared) => {
+                page.pairs("transport shared-memory", &shared_pairs(shared));
+            }
+            Transport::Cma(cma) => page.pairs("transport cma", &cma_pairs(cma, &info.host.cma)),
+        }
     }
-    page.pairs("between processes of one host", &cma_pairs(&info.host.cma));
     page.pairs("memory", &memory_pairs(&info.host));
     page.warnings(&info.warnings);
     page.text
@@ -94,14 +99,14 @@ fn type_rows(types: &[EndpointType]) -> Vec<Vec<String>> {
             message,
             kind.tx_depth.to_string(),
             kind.rx_depth.to_string(),
-            format!("{} B", kind.inject_bytes),
+            kind.inject_bytes.map_or("any".to_owned(), |bytes| format!("{bytes} B")),
             if kind.ordered { "per sender" } else { "none" }.to_owned(),
         ]);
     }
     rows
 }
 
-fn transport_pairs(transport: &Transport, info: &Info) -> Vec<Pair> {
+fn udp_pairs(transport: &Udp, info: &Info) -> Vec<Pair> {
     let segments = |count: usize, of: &str| match count {
         1 => "off".to_owned(),
         count => format!("{count} datagrams {of}"),
@@ -135,21 +140,44 @@ fn granted(got: Option<usize>, asked: usize) -> String {
     }
 }
 
-fn cma_pairs(cma: &Cma) -> Vec<Pair> {
+fn shared_pairs(shared: &SharedMemory) -> Vec<Pair> {
+    let size = |bytes: usize| units::size(bytes as u64);
+    let works = match &shared.why_not {
+        None => "yes: two endpoints opened here share memory".to_owned(),
+        Some(why) => format!("no: {why}"),
+    };
+    let room = shared.room_for_links.map_or("none".to_owned(), |links| format!("{links} links"));
+    vec![
+        ("peers", shared.peers.to_owned()),
+        ("works", works),
+        ("a link takes", format!("{} KiB of /dev/shm", shared.link_bytes.div_ceil(1024))),
+        ("room", format!("{room} fit into what is free of /dev/shm")),
+        ("links", format!("{} to an endpoint at most; further peers by UDP", shared.max_links)),
+        ("record", format!("{} at most; longer messages are a row", size(shared.record_bytes))),
+        ("chosen", "peer by peer, with its first message; RdmEndpoint::route tells".to_owned()),
+    ]
+}
+
+fn cma_pairs(cma: &Cma, settings: &host::Cma) -> Vec<Pair> {
     let outlook = match cma.outlook {
         CmaOutlook::SameUser => "may be used between processes of one user",
         CmaOutlook::Descendants => "may be used towards descendants, or who allows it",
         CmaOutlook::Privileged => "only with CAP_SYS_PTRACE",
         CmaOutlook::Forbidden => "forbidden until the next boot",
     };
-    let scope = cma.ptrace_scope.map_or("no Yama".to_owned(), |scope| scope.to_string());
+    let works = match &cma.why_not {
+        None => format!("yes: a copy was made; {outlook}"),
+        Some(why) => format!("no: {why}"),
+    };
+    let scope = settings.ptrace_scope.map_or("no Yama".to_owned(), |scope| scope.to_string());
     let yes = |is_so: bool| if is_so { "yes" } else { "no" }.to_owned();
     vec![
-        ("CMA", format!("{outlook} (settings; not probed)")),
+        ("peers", cma.peers.to_owned()),
+        ("works", works),
         ("ptrace_scope", scope),
-        ("CAP_SYS_PTRACE", yes(cma.may_ptrace)),
-        ("user namespace", yes(cma.in_user_namespace)),
-        ("seccomp filter", yes(cma.seccomp_filter)),
+        ("CAP_SYS_PTRACE", yes(settings.may_ptrace)),
+        ("user namespace", yes(settings.in_user_namespace)),
+        ("seccomp filter", yes(settings.seccomp_filter)),
     ]
 }
 
@@ -246,7 +274,15 @@ mod tests {
     fn page_has_every_section_and_no_escapes_without_colour() {
         let info = Info::gather();
         let page = render(&info, Style { width: 80, colour: false });
-        for section in ["devices", "endpoint types", "transport udp", "memory", "to change"] {
+        for section in [
+            "devices",
+            "endpoint types",
+            "transport udp",
+            "transport shared-memory",
+            "transport cma",
+            "memory",
+            "to change",
+        ] {
             assert!(page.lines().any(|line| line == section), "{section} is not in\n{page}");
         }
         assert!(page.contains("127.0.0.1"), "{page}");

@@ -36,9 +36,11 @@ const GPU: Treatment = Refuse("needs memory of an accelerator; leave it out to u
 const MULTICAST: Treatment =
     Refuse("multicast is not there: messages go to one peer; leave it out");
 const CRYPTO: Treatment = Refuse("the adapter's encryption is not there; leave it out");
+const DC: Treatment = Refuse("is of DC; this is SRD: leave it out");
 const MAPPED: Treatment = Refuse("memory is the process's own; leave it out");
 
-/// All of perftest 6.29's, and those of 4.5 that it renamed.
+/// All of perftest 6.29's, those of 4.5 that it renamed, and three of this program, none of which
+/// is what an abbreviation of perftest's is: `--transport`, `--on_cpu` and `--strict`.
 pub(super) const FLAGS: &[Flag] = &[
     flag("port", 'p', true, Do),
     flag("ib-dev", 'd', true, Do),
@@ -70,13 +72,14 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("cq-mod", 'Q', true, Pass),
     flag("noPeak", 'N', false, Do),
     flag("version", 'V', false, Do),
-    flag("report-cycles", 'C', false, Refuse("figures are in microseconds; leave it out")),
+    flag("report-cycles", 'C', false, Do),
     flag("report-histogrm", 'H', false, Do),
     flag("report-unsorted", 'U', false, Do),
     flag("atomic_type", 'A', true, Do),
     flag("dualport", 'O', false, Refuse("there are no ports to pair; the fabric uses every path")),
     flag("post_list", 'l', true, Do),
     flag("recv_post_list", ' ', true, Pass),
+    flag("inline_recv", ' ', true, Pass),
     flag("duration", 'D', true, Do),
     flag("margin", 'f', true, Do),
     flag("limit_bw", 'w', true, Do),
@@ -104,6 +107,8 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("source_ip", 'j', true, Do),
     flag("bind_source_ip", ' ', true, Do),
     flag("transport", ' ', true, Do),
+    flag("on_cpu", ' ', true, Do),
+    flag("strict", ' ', false, Do),
     flag("report_gbits", ' ', false, Do),
     flag("report-both", ' ', false, Do),
     flag("reversed", ' ', false, Do),
@@ -115,20 +120,20 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("ipv6", ' ', false, Do),
     flag("ipv6-addr", ' ', false, Do),
     flag("perform_warm_up", ' ', false, Do),
-    flag("run_infinitely", ' ', false, Refuse("a test ends; give -D SECONDS and run it again")),
+    flag("run_infinitely", ' ', false, Do),
     flag("report-per-port", ' ', false, Refuse("there is one port; leave it out")),
-    flag("latency_gap", ' ', true, Refuse("pings follow each other at once; leave it out")),
-    flag("rate_limit", ' ', true, Refuse("the fabric paces itself; limit the link with tc")),
-    flag("rate_limit_type", ' ', true, Refuse("goes with --rate_limit; leave it out")),
-    flag("rate_units", ' ', true, Refuse("goes with --rate_limit; leave it out")),
-    flag("burst_size", ' ', true, Refuse("goes with --rate_limit; leave it out")),
-    flag("typical_pkt_size", ' ', true, Refuse("goes with --rate_limit; leave it out")),
+    flag("latency_gap", ' ', true, Do),
+    flag("rate_limit", ' ', true, Do),
+    flag("rate_limit_type", ' ', true, Do),
+    flag("rate_units", ' ', true, Do),
+    flag("burst_size", ' ', true, Do),
+    flag("typical_pkt_size", ' ', true, Refuse("is of an adapter's own limiter; leave it out")),
     flag("use-srq", ' ', false, Refuse("SRD has no shared receive queue; leave it out")),
     flag("dlid", ' ', true, Refuse("there are no LIDs on this network; leave it out")),
     flag("flow_label", ' ', true, Refuse("the fabric chooses its paths itself; leave it out")),
     flag("tclass", ' ', true, Refuse("traffic classes are not set; leave it out")),
-    flag("write_with_imm", ' ', false, Refuse("is not there; leave it out")),
-    flag("send_with_imm", ' ', false, Refuse("is not there; leave it out")),
+    flag("write_with_imm", ' ', false, Do),
+    flag("send_with_imm", ' ', false, Do),
     flag("connectionless", ' ', false, Refuse("the two sides have to meet; leave it out")),
     flag("use-null-mr", ' ', false, MAPPED),
     flag("odp", ' ', false, MAPPED),
@@ -145,7 +150,15 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("use_opencl", ' ', true, GPU),
     flag("gpu_touch", ' ', true, GPU),
     flag("aes_xts", ' ', false, CRYPTO),
-    flag("log_dci_streams", ' ', true, Refuse("is of DC; this is SRD: leave it out")),
+    flag("encrypt_on_tx", ' ', false, CRYPTO),
+    flag("sig_before", ' ', false, CRYPTO),
+    flag("aes_block_size", ' ', true, CRYPTO),
+    flag("data_enc_keys_number", ' ', true, CRYPTO),
+    flag("kek_path", ' ', true, CRYPTO),
+    flag("credentials_path", ' ', true, CRYPTO),
+    flag("data_enc_key_app_path", ' ', true, CRYPTO),
+    flag("log_dci_streams", ' ', true, DC),
+    flag("log_active_dci_streams", ' ', true, DC),
     flag("retry_count", ' ', true, Pass),
     flag("dont_xchg_versions", ' ', false, Pass),
     flag("no_lock", ' ', false, Pass),
@@ -163,6 +176,10 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("disable_numa", ' ', false, Pass),
     flag("pin_cores", ' ', true, Pass),
 ];
+
+/// What perftest's own help calls some of them, and what perftest takes.
+const MISSPELT: &[(&str, &str)] =
+    &[("com_rdma_cm", "comm_rdma_cm"), ("report-histogram", "report-histogrm")];
 
 /// An option as it was given.
 #[derive(Clone, Copy, Debug)]
@@ -208,6 +225,7 @@ fn read_long<'a>(
     rest: &mut impl Iterator<Item = &'a str>,
 ) -> Result<Given<'a>, String> {
     let (name, value) = text.split_once('=').map_or((text, None), |(n, v)| (n, Some(v)));
+    let name = MISSPELT.iter().find(|(said, _)| *said == name).map_or(name, |(_, meant)| meant);
     let exact = FLAGS.iter().find(|flag| flag.long == name);
     let mut similar = FLAGS.iter().filter(|flag| flag.long.starts_with(name));
     let flag = match (exact, similar.next(), similar.next()) {
@@ -273,6 +291,8 @@ mod tests {
             ("-aFs 64", "all= CPU-freq= size=64"),
             ("--size=64 --iters 5 --report_g", "size=64 iters=5 report_gbits="),
             ("-n -5 -- -x", "iters=-5 -x"),
+            ("--cpu --com --lat 5", "cpu_util= comm_rdma_cm= latency_gap=5"),
+            ("--com_rdma_cm --report-histogram", "comm_rdma_cm= report-histogrm="),
         ] {
             assert_eq!(read(line).as_deref(), Ok(wanted), "{line}");
         }

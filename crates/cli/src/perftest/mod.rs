@@ -1,7 +1,10 @@
 //! This program by the names of perftest's: perftest's options, output and exit status.
 
+mod checks;
+mod document;
 mod flags;
 mod options;
+mod reading;
 mod session;
 mod usage;
 

@@ -3,12 +3,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use perf::bench::{
-    AtomicKind, Goal, Length, Local, Setup, Verb, Waiting, Wire, perftest::BandwidthUnit,
+    AtomicKind, Goal, Length, Local, Pace, Rate, Setup, Verb, Waiting, Wire,
+    perftest::BandwidthUnit,
 };
 
 use super::{
     Tool,
-    flags::{self, Given, Treatment},
+    flags::{self, Treatment},
+    reading::Read,
     usage,
 };
 use crate::perf_command::{ALL_SIZES, DEFAULT_PORT, check_verb, default_iterations};
@@ -53,6 +55,10 @@ pub(super) struct Options {
     pub output: Output,
     pub both: bool,
     pub cpu: bool,
+    /// The CPU that this side is to be bound to.
+    pub own_cpu: Option<usize>,
+    /// The clock in MHz, if latencies are to be in its cycles.
+    pub cycles: Option<f64>,
     pub histogram: bool,
     pub unsorted: bool,
     pub json: Option<PathBuf>,
@@ -62,47 +68,6 @@ pub(super) struct Options {
     pub peak_lost: bool,
     /// To be said before anything else.
     pub notes: Vec<String>,
-}
-
-/// What the options say, one by one.
-#[derive(Default)]
-struct Read {
-    sizes: Option<u64>,
-    all: bool,
-    iterations: Option<u64>,
-    duration: Option<u64>,
-    margin: Option<u64>,
-    endpoints: Option<u64>,
-    tx_depth: Option<u64>,
-    rx_depth: Option<u64>,
-    post_list: Option<u64>,
-    bidirectional: bool,
-    reversed: bool,
-    events: bool,
-    no_peak: bool,
-    verify: bool,
-    tcp: bool,
-    connection: bool,
-    rdma_cm: bool,
-    tos: Option<u64>,
-    gid: Option<u64>,
-    device: Option<String>,
-    mtu: Option<u64>,
-    port: Option<u16>,
-    listen: Option<String>,
-    ipv6: bool,
-    gbits: bool,
-    output: Option<Output>,
-    both: bool,
-    cpu: bool,
-    histogram: bool,
-    unsorted: bool,
-    compare_and_swap: bool,
-    json: bool,
-    json_file: Option<PathBuf>,
-    least_bandwidth: Option<f64>,
-    least_rate: Option<f64>,
-    warm_up: bool,
 }
 
 impl Options {
@@ -138,93 +103,33 @@ fn see_help(tool: Tool, why: &str) -> Ending {
     Ending::Wrong(format!("{why}; see `{} --help`", tool.name()))
 }
 
+/// The clock of `-C`, with a note of it.
+fn clock(notes: &mut Vec<String>) -> Result<f64, String> {
+    let clock = perf::cpu::megahertz();
+    let clock = clock.ok_or("-C: /proc/cpuinfo of this machine names no clock; leave it out")?;
+    notes.push(format!(
+        "-C: cycles of {clock} MHz, by /proc/cpuinfo; the headings say usec, as perftest's do"
+    ));
+    Ok(clock)
+}
+
+/// Seconds from one row to the next that run infinitely.
+const INTERVAL: u64 = 5;
+
 impl Read {
-    fn take(&mut self, option: Given<'_>) -> Result<(), String> {
-        match option.flag.long {
-            "port" => self.port = u16::try_from(number(option, 1..=65_535)?).ok(),
-            "ib-dev" => self.device = Some(option.value.to_owned()),
-            "ib-port" => drop(number(option, 1..=1)?),
-            "mtu" => self.mtu = Some(number(option, 256..=9000)?),
-            "size" => self.sizes = Some(size(option)?),
-            "iters" => self.iterations = Some(number(option, 5..=100_000_000)?),
-            "tx-depth" => self.tx_depth = Some(number(option, 1..=15_000)?),
-            "rx-depth" => self.rx_depth = Some(number(option, 1..=16_384)?),
-            "sl" => drop(number(option, 0..=0)?),
-            "gid-index" => self.gid = Some(number(option, 0..=0)?),
-            "all" => self.all = true,
-            "connection" => self.connection(option)?,
-            "qp" => self.endpoints = Some(number(option, 1..=1024)?),
-            "events" => self.events = true,
-            "comm_rdma_cm" | "rdma_cm" => self.rdma_cm = true,
-            "tos" => self.tos = Some(number(option, 0..=255)?),
-            "bidirectional" => self.bidirectional = true,
-            "noPeak" => self.no_peak = true,
-            "report-histogrm" => self.histogram = true,
-            "report-unsorted" => self.unsorted = true,
-            "post_list" => self.post_list = Some(number(option, 1..=15_000)?),
-            "duration" => self.duration = Some(number(option, 1..=86_400)?),
-            "margin" => self.margin = Some(number(option, 0..=43_200)?),
-            "reversed" => self.reversed = true,
-            "data_validation" => self.verify = true,
-            "perform_warm_up" => self.warm_up = true,
-            "ipv6" | "ipv6-addr" => self.ipv6 = true,
-            "source_ip" | "bind_source_ip" => self.listen = Some(option.value.to_owned()),
-            "transport" => self.tcp = choice(option, &[("fabric", false), ("tcp", true)])?,
-            "atomic_type" => {
-                let types = [("FETCH_AND_ADD", false), ("CMP_AND_SWAP", true)];
-                self.compare_and_swap = choice(option, &types)?;
-            }
-            _ => self.take_report(option)?,
-        }
-        Ok(())
-    }
-
-    /// The options that say what is printed.
-    fn take_report(&mut self, option: Given<'_>) -> Result<(), String> {
-        match option.flag.long {
-            "limit_bw" => self.least_bandwidth = Some(figure(option)?),
-            "limit_msgrate" => self.least_rate = Some(figure(option)?),
-            "report_gbits" => self.gbits = true,
-            "report-both" => self.both = true,
-            "cpu_util" => self.cpu = true,
-            "out_json" => self.json = true,
-            "out_json_file" => self.json_file = Some(option.value.into()),
-            "output" => {
-                self.output = Some(choice(
-                    option,
-                    &[
-                        ("bandwidth", Output::Bandwidth),
-                        ("message_rate", Output::MessageRate),
-                        ("latency", Output::Latency),
-                    ],
-                )?);
-            }
-            other => unreachable!("--{other} is read above"),
-        }
-        Ok(())
-    }
-
-    fn connection(&mut self, option: Given<'_>) -> Result<(), String> {
-        match option.value {
-            "SRD" => {
-                self.connection = true;
-                Ok(())
-            }
-            kind @ ("RC" | "UC" | "UD" | "XRC" | "DC") => {
-                Err(format!("-c {kind}: this device has SRD only, as EFA has; give -c SRD"))
-            }
-            other => Err(format!("-c {other} is no kind of connection; give -c SRD")),
-        }
-    }
-
     fn finish(self, tool: Tool, host: Option<String>) -> Result<Options, Ending> {
         let Tool { verb, goal, .. } = tool;
-        let wire = if self.tcp { Wire::Tcp } else { Wire::Fabric };
-        check_verb(verb, wire).map_err(|error| Ending::Wrong(error.to_string()))?;
+        let wire = match (self.tcp, self.connection) {
+            (true, _) => Wire::Tcp,
+            (false, connection) => connection.unwrap_or(Wire::Fabric),
+        };
+        self.check_strictly()?;
         self.check(verb, goal)?;
+        check_verb(verb, wire).map_err(|error| Ending::Wrong(error.to_string()))?;
         let length = self.length(verb, goal)?;
         let local = self.local(goal, length)?;
-        let notes = self.notes(tool, host.is_some());
+        let mut notes = self.notes(tool, host.is_some());
+        let cycles = if self.cycles { Some(clock(&mut notes)?) } else { None };
         let sends = self.bidirectional || host.is_some() != self.reversed;
         let endpoints = self.endpoints.unwrap_or(1);
         let peak_lost = goal == Goal::Bandwidth
@@ -252,6 +157,12 @@ impl Read {
                 reversed: self.reversed,
                 warm_up: if self.warm_up && goal == Goal::Latency { 100 } else { 0 },
                 verify: self.verify,
+                remote_data: self.remote_data,
+                gap: Duration::from_micros(self.gap.unwrap_or(0)),
+                endless: self.endless,
+                // As perftest does with datagrams.
+                fits: self.all || self.sizes.is_none(),
+                longest: None,
             },
             local,
             host,
@@ -262,6 +173,8 @@ impl Read {
             output: self.output.unwrap_or(Output::Full),
             both: self.both && self.bidirectional,
             cpu: self.cpu,
+            own_cpu: self.own_cpu,
+            cycles,
             histogram: self.histogram,
             unsorted: self.unsorted,
             json: (self.json || self.json_file.is_some())
@@ -271,49 +184,6 @@ impl Read {
             peak_lost,
             notes,
         })
-    }
-
-    /// What does not go together.
-    fn check(&self, verb: Verb, goal: Goal) -> Result<(), String> {
-        if goal == Goal::Latency {
-            if self.endpoints.is_some_and(|count| count > 1) {
-                return Err("-q: multiple QPs only available on bw tests".to_owned());
-            }
-            for (set, name) in [
-                (self.bidirectional, "-b"),
-                (self.post_list.is_some(), "-l"),
-                (self.least_bandwidth.is_some(), "-w"),
-                (self.least_rate.is_some(), "-y"),
-                (self.gbits, "--report_gbits"),
-            ] {
-                if set {
-                    return Err(format!("{name} is of the bandwidth tests; leave it out"));
-                }
-            }
-        } else if self.histogram || self.unsorted {
-            return Err("-H and -U are of the latency tests; leave them out".to_owned());
-        }
-        if verb == Verb::Atomic && (self.all || self.sizes.is_some_and(|size| size != 8)) {
-            return Err("an atomic has 8 bytes; leave out -s and -a".to_owned());
-        }
-        if self.all && self.duration.is_some() {
-            return Err("-a does not go with -D; give -n, or a size with -s".to_owned());
-        }
-        if self.iterations.is_some() && self.duration.is_some() {
-            return Err("-n does not go with -D; give one of them".to_owned());
-        }
-        if self.events && self.endpoints.is_some_and(|count| count > 1) {
-            return Err("-e: a side sleeps on one QP only; leave out -e or -q".to_owned());
-        }
-        match (goal, self.output) {
-            (Goal::Latency, Some(Output::Bandwidth | Output::MessageRate)) => {
-                Err("--output: a latency test has latency".to_owned())
-            }
-            (Goal::Bandwidth, Some(Output::Latency)) => {
-                Err("--output: a bandwidth test has bandwidth and message_rate".to_owned())
-            }
-            _ => Ok(()),
-        }
     }
 
     fn sizes(&self, verb: Verb, goal: Goal) -> Vec<u64> {
@@ -327,6 +197,10 @@ impl Read {
     }
 
     fn length(&self, verb: Verb, goal: Goal) -> Result<Length, String> {
+        if self.endless {
+            let whole = Duration::from_secs(self.duration.unwrap_or(INTERVAL));
+            return Ok(Length::Time { whole, margin: Duration::ZERO });
+        }
         let Some(seconds) = self.duration else {
             return match self.margin {
                 Some(_) => Err("-f goes with -D; give -D SECONDS too".to_owned()),
@@ -361,104 +235,24 @@ impl Read {
             post_list,
             waiting: if self.events { Waiting::Sleep } else { Waiting::Spin },
             peak: !self.no_peak,
+            pace: self.rate.map(|rate| self.pace(rate, tx_depth)),
         })
     }
 
-    /// What is otherwise than the command line might let one think.
-    fn notes(&self, tool: Tool, is_client: bool) -> Vec<String> {
-        let mut notes = Vec::new();
-        if let Some(device) = &self.device {
-            notes.push(format!(
-                "-d {device}: not looked for; messages go through the software device elastane0, \
-                 over the route to the other host"
-            ));
-        }
-        if self.gid.is_some() {
-            notes.push("-x 0: GID index 0, the only one of this device; not RDMA CM".to_owned());
-        }
-        if self.rdma_cm {
-            notes.push(
-                "-R: SRD has no rdma_cm, connecting over TCP; for Gb/s give --report_gbits"
-                    .to_owned(),
-            );
-        }
-        if let Some(tos) = self.tos {
-            notes.push(format!(
-                "-T {tos}: a type of service, not TCP, and not set; to measure TCP give \
-                 --transport tcp"
-            ));
-        }
-        if let Some(mtu) = self.mtu {
-            notes.push(format!("-m {mtu}: not set; the MTU is that of the route"));
-        }
-        if !self.connection {
-            notes.push("no -c: RC is not available on this device, using SRD".to_owned());
-        }
-        if self.cpu {
-            notes.push(
-                "--cpu_util: user and system time of this process, in percent of one CPU; not the \
-                 whole machine's"
-                    .to_owned(),
-            );
-        }
-        if self.listen.is_some() && is_client {
-            notes.push("--bind_source_ip: not set on a client; the route decides".to_owned());
-        }
-        if self.warm_up && tool.goal == Goal::Bandwidth {
-            notes.push("--perform_warm_up: only in latency tests".to_owned());
-        }
-        notes
+    /// perftest's meaning of the limit.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the figure is positive, and one beyond 2^64 is no limit"
+    )]
+    fn pace(&self, rate: f64, tx_depth: u64) -> Pace {
+        let rate = match self.rate_units.unwrap_or('g') {
+            'M' => Rate::Bytes((rate * 1_048_576.0) as u64),
+            'p' => Rate::Messages(rate as u64),
+            _ => Rate::Bytes((rate * 125_000_000.0) as u64),
+        };
+        Pace { rate, burst: self.burst.unwrap_or(tx_depth) }
     }
-}
-
-fn number(option: Given<'_>, range: std::ops::RangeInclusive<u64>) -> Result<u64, String> {
-    let (name, value) = (option.name(), option.value);
-    let read: u64 = value.parse().map_err(|_| format!("{name} {value} is no number"))?;
-    if range.contains(&read) {
-        return Ok(read);
-    }
-    let (least, most) = (range.start(), range.end());
-    if least == most {
-        return Err(format!("{name} {value}: this device has only {least}; give {name} {least}"));
-    }
-    Err(format!("{name} {value} is out of range; give {least} to {most}"))
-}
-
-fn figure(option: Given<'_>) -> Result<f64, String> {
-    let (name, value) = (option.name(), option.value);
-    let read = value.parse::<f64>().ok().filter(|figure| figure.is_finite() && *figure >= 0.0);
-    read.ok_or_else(|| format!("{name} {value} is no figure; give for example 100"))
-}
-
-/// A size: decimal or hexadecimal, with `K` or `M` behind it or not.
-fn size(option: Given<'_>) -> Result<u64, String> {
-    const LARGEST: u64 = 1 << 30;
-    let wrong = || {
-        let (name, value) = (option.name(), option.value);
-        format!("{name} {value} is no size from 1 to {LARGEST}; write for example 65536 or 64K")
-    };
-    let value = option.value;
-    let (number, factor) = match value.strip_suffix(['K', 'k']) {
-        Some(number) => (number, 1 << 10),
-        None => match value.strip_suffix(['M', 'm']) {
-            Some(number) => (number, 1 << 20),
-            None => (value, 1),
-        },
-    };
-    let number = match number.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => number.parse().ok(),
-    };
-    let size = number.and_then(|number| number.checked_mul(factor));
-    size.filter(|size| (1..=LARGEST).contains(size)).ok_or_else(wrong)
-}
-
-fn choice<T: Copy>(option: Given<'_>, choices: &[(&str, T)]) -> Result<T, String> {
-    let found = choices.iter().find(|(name, _)| *name == option.value);
-    found.map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        format!("{} {}: give {}", option.name(), option.value, names.join(" or "))
-    })
 }
 
 #[cfg(test)]

@@ -1,16 +1,27 @@
 //! A test by one of perftest's names, from the first line to the last.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use perf::bench::{
     AtomicKind, Goal, Length, Listener, Pair, Row, Verb, Wire,
     perftest::{self as layout, BandwidthRow, Heading, LatencyRow, RESULT_LINE},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
 
 use super::{
     Tool,
+    document::document,
     options::{Options, Output},
 };
 use crate::{
@@ -27,19 +38,40 @@ pub(super) fn run(tool: Tool, options: &Options) -> Result<bool> {
     if let Some(path) = &options.json {
         Destination::File(path.clone()).check("--out_json_file")?;
     }
+    perf_command::bind(options.own_cpu)?;
     let is_full = options.output == Output::Full;
     if options.peak_lost && is_full {
         output::print(layout::NO_PEAK)?;
     }
-    let pair = match &options.host {
+    let mut pair = match &options.host {
         Some(host) => connect(host, options)?,
         None => accept(options)?,
     };
-    let mut test = Test { tool, options, heading: heading(options, &pair), pair, rows: Vec::new() };
+    let stop = Arc::new(AtomicBool::new(false));
+    if options.setup.endless {
+        stop_on_interrupt(&stop)?;
+        pair.stop_on(Arc::clone(&stop));
+    }
+    let mut test =
+        Test { tool, options, heading: heading(options, &pair), pair, stop, rows: Vec::new() };
     let passed = test.run()?;
-    test.write_json()?;
     test.pair.close();
+    if let Some(path) = &options.json {
+        let document = document(&test.heading, test.rows);
+        let text = serde_json::to_string_pretty(&document)? + "\n";
+        Destination::File(path.clone()).write(&text)?;
+    }
     Ok(passed)
+}
+
+/// `stop` comes true on Ctrl-C; a second one ends the process at once.
+fn stop_on_interrupt(stop: &Arc<AtomicBool>) -> Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(stop))
+            .and_then(|_| flag::register(signal, Arc::clone(stop)))
+            .context("cannot listen for signals")?;
+    }
+    Ok(())
 }
 
 fn connect(host: &str, options: &Options) -> Result<Pair> {
@@ -81,7 +113,11 @@ fn heading(options: &Options, pair: &Pair) -> Heading {
         events: options.local.waiting == perf::bench::Waiting::Sleep,
         compare_and_swap: setup.atomic == AtomicKind::CompareAndSwap,
         device: DEVICE.to_owned(),
-        connection: if setup.wire == Wire::Tcp { "TCP" } else { "SRD" },
+        connection: match setup.wire {
+            Wire::Fabric => "SRD",
+            Wire::Tcp => "TCP",
+            Wire::Datagram => "UD",
+        },
         endpoints: setup.endpoints,
         // perftest's latency clients show the one and servers the other.
         tx_depth: (sends && (setup.goal == Goal::Bandwidth || pair.is_client()))
@@ -99,6 +135,8 @@ struct Test<'a> {
     options: &'a Options,
     pair: Pair,
     heading: Heading,
+    /// Ends rows without end: somebody interrupted, or nobody reads them.
+    stop: Arc<AtomicBool>,
     /// What came out, for the JSON document.
     rows: Vec<Value>,
 }
@@ -114,18 +152,52 @@ impl Test<'_> {
             output::print(&layout::addresses(self.pair.ends(), self.tool.verb))?;
             output::print(&headings)?;
         }
+        self.say_what_fits();
         let mut passed = true;
-        for &bytes in &options.setup.sizes {
-            let row = self.pair.measure(bytes)?;
-            passed &= match self.tool.goal {
-                Goal::Bandwidth => self.bandwidth(&row)?,
-                Goal::Latency => self.latency(&row, &headings)?,
-            };
+        for bytes in self.pair.setup().sizes.clone() {
+            loop {
+                let row = self.pair.measure(bytes)?;
+                passed &= match self.tool.goal {
+                    Goal::Bandwidth => self.bandwidth(&row)?,
+                    Goal::Latency => self.latency(&row, &headings)?,
+                };
+                if row.here.lost > 0 {
+                    let (tool, lost) = (self.tool.name(), row.here.lost);
+                    output::say(&format!("{tool}: {lost} datagrams were sent and did not arrive"));
+                }
+                if !options.setup.endless || self.pair.is_stopped() {
+                    break;
+                }
+            }
         }
         if is_full {
             output::print(RESULT_LINE)?;
         }
         Ok(passed)
+    }
+
+    /// Prints a row, for as long as somebody reads.
+    fn print(&self, row: &str) -> Result<()> {
+        if !output::print_while_read(row)? {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// In perftest's words, if the sizes are not what was asked for.
+    fn say_what_fits(&self) {
+        let (asked, sizes) = (&self.options.setup.sizes, &self.pair.setup().sizes);
+        if asked != sizes {
+            let longest = self.pair.longest().unwrap_or(0);
+            output::say(&format!(" Max msg size in UD is MTU {longest}\n Changing to this MTU"));
+        }
+    }
+
+    /// Keeps a row for the JSON document.
+    fn keep(&mut self, row: Value) {
+        if self.options.json.is_some() {
+            self.rows.push(row);
+        }
     }
 
     fn cpu(&self, row: &Row) -> Option<f64> {
@@ -151,7 +223,7 @@ impl Test<'_> {
             Output::MessageRate => format!("{:.6}\n", shown.millions()),
             Output::Bandwidth | Output::Latency => format!("{:.6}\n", shown.average_in(*unit)),
         };
-        output::print(&text)?;
+        self.print(&text)?;
         if self.options.both && *output == Output::Full {
             let headings = layout::headings(Goal::Bandwidth, false, *unit, self.options.cpu);
             let remote = there.map_or(own, BandwidthRow::from);
@@ -160,7 +232,7 @@ impl Test<'_> {
                 output::print(&row.render(*unit, cpu))?;
             }
         }
-        self.rows.push(json!({
+        self.keep(json!({
             "MsgSize": shown.bytes,
             "n_iterations": shown.iterations,
             "BW_peak": rounded(shown.peak_in(*unit), 100.0),
@@ -187,8 +259,8 @@ impl Test<'_> {
 
     fn latency(&mut self, row: &Row, headings: &str) -> Result<bool> {
         let Options { setup, output, .. } = self.options;
-        if !setup.verb.is_answered() && !self.pair.leads() {
-            // Only the side that asks can tell.
+        if (!setup.verb.is_answered() || !setup.gap.is_zero()) && !self.pair.leads() {
+            // Only the side that asks can tell what is the way and what the gap.
             return Ok(true);
         }
         let cpu = self.cpu(row);
@@ -198,7 +270,7 @@ impl Test<'_> {
                 Output::Full => layout::timed_latency(row.bytes, &row.here, cpu),
                 _ => format!("{:.6}\n", latency.mean),
             })?;
-            self.rows.push(json!({
+            self.keep(json!({
                 "MsgSize": row.bytes,
                 "n_iterations": latency.count,
                 "t_avg": rounded(latency.mean, 100.0),
@@ -209,7 +281,10 @@ impl Test<'_> {
         };
         // Those before the first that counts are not among the samples.
         let latencies = LatencyRow::new(row.bytes, iterations, setup.verb, &row.here);
-        let latencies = latencies.context("too few round trips; give a larger -n")?;
+        let mut latencies = latencies.context("too few round trips; give a larger -n")?;
+        if let Some(clock) = self.options.cycles {
+            latencies = latencies.in_cycles(clock);
+        }
         if self.options.unsorted {
             output::print(&LatencyRow::list(&latencies.unsorted))?;
         }
@@ -223,7 +298,7 @@ impl Test<'_> {
             Output::Full => latencies.render(cpu),
             _ => format!("{:.6}\n", latencies.average),
         })?;
-        self.rows.push(json!({
+        self.keep(json!({
             "MsgSize": row.bytes,
             "n_iterations": latencies.iterations,
             "t_min": rounded(latencies.min(), 100.0),
@@ -242,58 +317,6 @@ impl Test<'_> {
         if let (Some(cpu), Some(Value::Object(row))) = (cpu, self.rows.last_mut()) {
             row.insert("CPU_util".to_owned(), rounded(cpu, 100.0));
         }
-    }
-
-    /// Writes what perftest writes with `--out_json`, all sizes of it: an object for one size, a
-    /// list of them for several.
-    fn write_json(&mut self) -> Result<()> {
-        let Some(path) = &self.options.json else { return Ok(()) };
-        let mut rows = std::mem::take(&mut self.rows);
-        let results = if rows.len() == 1 { rows.remove(0) } else { Value::Array(rows) };
-        let document = json!({ "test_info": self.test_info(), "results": results });
-        let text = serde_json::to_string_pretty(&document)? + "\n";
-        Destination::File(path.clone()).write(&text)
-    }
-
-    fn test_info(&self) -> Value {
-        let Heading { tx_depth, rx_depth, post_list, mtu, connection, endpoints, .. } =
-            &self.heading;
-        let title = self.heading.title();
-        let mut info = Map::new();
-        let mut put = |name: &str, value: Value| {
-            info.insert(name.to_owned(), value);
-        };
-        put("test", json!(format!("{title}Test")));
-        put("Dual_port", json!("OFF"));
-        put("Device", json!(DEVICE));
-        put("Number_of_qps", json!(endpoints));
-        put("Transport_type", json!("IB"));
-        put("Connection_type", json!(connection));
-        put("Using_SRQ", json!("OFF"));
-        put("PCIe_relax_order", json!("OFF"));
-        put("ibv_wr_API", json!("OFF"));
-        if let Some(depth) = tx_depth {
-            put("TX_depth", json!(depth));
-        }
-        if *post_list > 1 {
-            put("Post_List", json!(post_list));
-        }
-        if let Some(depth) = rx_depth {
-            put("RX_depth", json!(depth));
-        }
-        if self.tool.goal == Goal::Bandwidth {
-            put("CQ_Moderation", json!(1));
-        }
-        put("Mtu", json!(mtu));
-        put("Link_type", json!("Ethernet"));
-        put("GID_index", json!(0));
-        match self.tool.verb {
-            Verb::Send | Verb::Write => put("Max_inline_data", json!(0)),
-            Verb::Read | Verb::Atomic => put("Outstand_reads", json!(0)),
-        }
-        put("rdma_cm_QPs", json!("OFF"));
-        put("Data_ex_method", json!("Ethernet"));
-        Value::Object(info)
     }
 }
 

@@ -95,6 +95,11 @@ impl Change<'_> {
         self.rate_of(name, |endpoint| &endpoint.transport)
     }
 
+    /// The rise per second of a counter of shared memory.
+    pub(super) fn shared_rate(&self, name: &str) -> Option<f64> {
+        self.rate_of(name, |endpoint| &endpoint.shared_memory)
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
     fn rate_of(&self, name: &str, group: fn(&Endpoint) -> &Counters) -> Option<f64> {
         let before = self.before?;
@@ -128,7 +133,9 @@ pub(super) mod sample {
         };
         let peer = Peer {
             address: "10.0.0.2:7000".parse().unwrap(),
-            transport: "udp".to_owned(),
+            transport: inspect::live::UDP.to_owned(),
+            why_udp: Some("its address is not one of this host".to_owned()),
+            link: None,
             rtt_seconds: Some(40e-6),
             in_flight_bytes: 1 << 20,
             window_bytes: 1 << 20,
@@ -155,6 +162,8 @@ pub(super) mod sample {
                 ("path_quarantines", 1),
             ]),
             messages: counters(&[("unexpected_messages", 6)]),
+            operations: Counters::new(),
+            shared_memory: Counters::new(),
             queues: Queues { sends: 12, receives: 34, completions: 5, stored_bytes: 4096 },
             peers_known: 2,
             peers: vec![peer],

@@ -1,6 +1,6 @@
 //! What `top` shows, as lines: those that fit on a screen, or all of them on a page.
 
-use inspect::live::{Document, Endpoint, Path, PathState, Peer};
+use inspect::live::{Document, Endpoint, Link, Path, PathState, Peer};
 use perf::{report::Unit, table::Style as Output, units};
 use ratatui::{
     buffer::Buffer,
@@ -67,7 +67,7 @@ pub(super) fn draw(
     Text::from_iter(count_lines(change, endpoint, paint)).render(counts, buffer);
     Text::from(peers).render(list, buffer);
     if let Some(peer) = endpoint.peers.get(choice.peer) {
-        Text::from(path_lines(peer, usize::from(area.width), paint)).render(paths, buffer);
+        Text::from(way_lines(peer, usize::from(area.width), paint)).render(paths, buffer);
     }
 }
 
@@ -86,7 +86,7 @@ pub(super) fn page(history: &History, name: &str, style: Output) -> String {
         lines.extend(count_lines(change, endpoint, paint));
         lines.extend(peer_lines(&endpoint.peers, None, paint));
         for peer in &endpoint.peers {
-            lines.extend(path_lines(peer, usize::from(style.width), paint));
+            lines.extend(way_lines(peer, usize::from(style.width), paint));
         }
     }
     if document.endpoints.is_empty() {
@@ -187,7 +187,7 @@ fn draw_traffic(
     }
 }
 
-fn count_lines(change: Change<'_>, endpoint: &Endpoint, paint: Paint) -> [Line<'static>; 2] {
+fn count_lines(change: Change<'_>, endpoint: &Endpoint, paint: Paint) -> Vec<Line<'static>> {
     let transport = |name: &str| endpoint.transport.get(name).copied().unwrap_or(0);
     let again = transport("retrans_pkts");
     let share = share(again, transport("tx_pkts"));
@@ -197,7 +197,7 @@ fn count_lines(change: Change<'_>, endpoint: &Endpoint, paint: Paint) -> [Line<'
     let drops = endpoint.device.get("rx_drops").copied().unwrap_or(0);
     let named = |name: &str, count: u64| paint.alarm(format!("  {name} {count}"), count);
     let queues = &endpoint.queues;
-    [
+    let mut lines = vec![
         Line::from(vec![
             paint.alarm(format!("retransmitted {again} ({share}{rate})"), again),
             named("timeouts", transport("retrans_timeout_events")),
@@ -213,7 +213,23 @@ fn count_lines(change: Change<'_>, endpoint: &Endpoint, paint: Paint) -> [Line<'
             amount(queues.stored_bytes),
             amount(endpoint.in_flight_bytes())
         )),
-    ]
+    ];
+    lines.extend(shared_line(change, endpoint));
+    lines
+}
+
+/// What goes through shared memory, where any link was made.
+fn shared_line(change: Change<'_>, endpoint: &Endpoint) -> Option<Line<'static>> {
+    let count = |name: &str| endpoint.shared_memory.get(name).copied().unwrap_or(0);
+    if count("links") == 0 {
+        return None;
+    }
+    let way = |way: &str| {
+        let rate = change.shared_rate(&format!("{way}_bytes"));
+        let rate = rate.map_or("-".to_owned(), |rate| units::figure(rate, Unit::BytesPerSecond));
+        format!("{way} {rate} total {}", amount(count(&format!("{way}_bytes"))))
+    };
+    Some(Line::from(format!("shared memory  {}  {}", way("tx"), way("rx"))))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
@@ -249,11 +265,52 @@ fn peer_lines(peers: &[Peer], chosen: Option<usize>, paint: Paint) -> Vec<Line<'
             amount(peer.queued_bytes),
         );
         let bad = (peer.paths.len() - good) as u64;
-        let paths = paint.alarm(format!("{good}/{}", peer.paths.len()), bad);
+        let paths = match peer.link {
+            Some(_) => Span::from("memory"),
+            None => paint.alarm(format!("{good}/{}", peer.paths.len()), bad),
+        };
         let line = Line::from(vec![Span::from(line), paths]);
         lines.push(if chosen == Some(index) { line.reversed() } else { line });
     }
     lines
+}
+
+/// The paths of a peer, or its link.
+fn way_lines(peer: &Peer, width: usize, paint: Paint) -> Vec<Line<'static>> {
+    match &peer.link {
+        Some(link) => link_lines(peer, link, paint),
+        None => path_lines(peer, width, paint),
+    }
+}
+
+fn link_lines(peer: &Peer, link: &Link, paint: Paint) -> Vec<Line<'static>> {
+    let count = |name: &str| link.counters.get(name).copied().unwrap_or(0);
+    let way = |way: &str| {
+        let [records, bytes] = ["records", "bytes"].map(|what| count(&format!("{way}_{what}")));
+        format!("{way} {records} records ({})", amount(bytes))
+    };
+    let refused = |way: &str, words: &str| {
+        let refused = count(&format!("{way}_refused"));
+        paint.alarm(format!("{words} {refused}"), refused)
+    };
+    let sleeps = if link.peer_sleeps { "asleep" } else { "awake" };
+    vec![
+        Line::from(format!("shared memory with {}", peer.address)).bold(),
+        Line::from(format!("  {}  {}", way("tx"), way("rx"))),
+        Line::from(format!(
+            "  ring {} of {} records, {} of {}; peer {sleeps}, woken {} times",
+            link.waiting_records,
+            link.most_records,
+            amount(link.waiting_bytes),
+            amount(link.most_bytes),
+            count("wakes"),
+        )),
+        Line::from(vec![
+            refused("tx", "  refused there"),
+            refused("rx", ", here"),
+            paint.alarm(format!(", waiting {}", link.refused_records), link.refused_records),
+        ]),
+    ]
 }
 
 /// Columns of a path, and of the gap to the next beside it.
@@ -375,6 +432,42 @@ mod tests {
         assert_eq!(text.lines().filter(|line| line.contains("good")).count(), 8);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn peer_of_this_host_is_shown_with_its_link() {
+        let mut document = sample::document(1);
+        let endpoint = &mut document.endpoints[0];
+        let counters = [("links", 1), ("tx_records", 70), ("tx_bytes", 4096), ("rx_refused", 2)];
+        let counters = counters.map(|(name, value)| (name.to_owned(), value));
+        endpoint.shared_memory = counters.clone().into();
+        let peer = &mut endpoint.peers[0];
+        peer.paths.clear();
+        peer.link = Some(Link {
+            counters: counters.into(),
+            waiting_records: 3,
+            most_records: 512,
+            waiting_bytes: 1024,
+            most_bytes: 512 << 10,
+            refused_records: 1,
+            peer_sleeps: true,
+        });
+        let mut history = History::default();
+        history.push(document);
+        let text = page(&history, "pid 4711", Output::default());
+        let (lines, _) = screen(&history, Choice::default(), 80, 24);
+        for shown in [text, lines.join("\n")] {
+            for wanted in [
+                "shared memory  tx - total 4.00 KiB  rx - total 0 B",
+                "64.0 KiB  memory",
+                "shared memory with 10.0.0.2:7000",
+                "  tx 70 records (4.00 KiB)  rx 0 records (0 B)",
+                "  ring 3 of 512 records, 1.00 KiB of 512 KiB; peer asleep, woken 0 times",
+                "  refused there 0, here 2, waiting 1",
+            ] {
+                assert!(shown.contains(wanted), "{wanted} is not in\n{shown}");
+            }
+        }
     }
 
     #[test]

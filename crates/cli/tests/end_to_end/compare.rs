@@ -70,6 +70,7 @@ fn quick_comparison_measures_every_network() {
     // A link cannot carry more than its rate: the limits are real.
     assert!(figure(&document, "multipath", "tcp", "bandwidth", MIB) < 1.05e9 / 8.0);
     assert!(figure(&document, "multipath", "elastane", "bandwidth", MIB) < 4.2e9 / 8.0);
+    assert!(figure(&document, "one-host", "elastane", "latency-p50", 8) > 0.0);
     assert_eq!(document["checks"].as_array().map(Vec::len), Some(9));
     assert_eq!(document["emulated"].as_object().map(serde_json::Map::len), Some(6));
 
@@ -90,7 +91,8 @@ fn loopback_is_said_aloud() {
     let emulated = document["emulated"]["flat"].as_str().expect("a string");
     assert!(emulated.contains("loopback"), "{emulated}");
     let rows = document["results"].as_array().expect("an array");
-    assert!(rows.iter().all(|row| row["network"] == "flat"));
+    assert!(rows.iter().all(|row| row["network"] == "flat" || row["network"] == "one-host"));
+    assert_eq!(document["emulated"]["one-host"], Value::Null, "one host is what it says");
 }
 
 /// The command on a machine that grants no network namespaces.
@@ -118,6 +120,23 @@ fn machine_without_namespaces_refuses_what_needs_them() {
         let finished = Running::start(without_namespaces(arguments)).finish();
         assert!(finished.error().contains(names), "{finished:?}");
     }
+}
+
+#[test]
+fn one_host_is_measured_without_namespaces_and_names_its_cpus() {
+    let finished = Running::start(without_namespaces("--only one-host --json -")).finish();
+    let document = document(finished.success());
+    for transport in ["elastane", "tcp"] {
+        for bytes in [8, 64] {
+            assert!(figure(&document, "one-host", transport, "latency-p50", bytes) > 0.0);
+            assert!(figure(&document, "one-host", transport, "message-rate", bytes) > 0.0);
+        }
+        for bytes in [64 << 10, 1 << 20, 4 << 20] {
+            assert!(figure(&document, "one-host", transport, "bandwidth", bytes) > 0.0);
+        }
+    }
+    let notes = document["notes"].to_string();
+    assert!(notes.contains("one-host: the client was bound to"), "{notes}");
 }
 
 /// Debian's `nobody`, who owns nothing.

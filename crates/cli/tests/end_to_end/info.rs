@@ -8,7 +8,7 @@ use crate::running::{Running, elastane, run};
 fn document_is_whole_and_agrees_with_the_kernel() {
     let document: Value = serde_json::from_str(run(&["info", "--json"]).success()).expect("JSON");
     assert_eq!(document["format"], "elastane-info");
-    assert_eq!(document["version"], 1);
+    assert_eq!(document["version"], 2);
     let read = |path: &str| std::fs::read_to_string(path).unwrap().trim().to_owned();
     assert_eq!(document["host"]["kernel"], read("/proc/sys/kernel/osrelease"));
     let limit = document["host"]["buffers"]["rmem_max"].as_u64();
@@ -21,7 +21,9 @@ fn document_is_whole_and_agrees_with_the_kernel() {
     let types = document["endpoint_types"].as_array().expect("a list");
     let names: Vec<_> = types.iter().map(|kind| kind["libfabric"].as_str().unwrap()).collect();
     assert!(names.contains(&"FI_EP_RDM") && names.contains(&"FI_EP_DGRAM"), "{names:?}");
-    assert_eq!(document["transports"][0]["name"], "udp");
+    let names: Vec<_> = (0..3).map(|at| document["transports"][at]["name"].clone()).collect();
+    assert_eq!(names, ["udp", "shared-memory", "cma"]);
+    assert_eq!(document["transports"][1]["works"], true, "{document}");
     for warning in document["warnings"].as_array().expect("a list") {
         for field in ["id", "what", "why", "fix"] {
             assert!(warning[field].as_str().is_some_and(|text| !text.is_empty()), "{warning}");

@@ -6,9 +6,12 @@
 mod arguments;
 mod compare;
 mod ending;
+mod guide;
 mod info;
+mod links;
 mod perf_command;
 mod perftest;
+mod perftest_options;
 mod real_hosts;
 mod running;
 mod simulate;

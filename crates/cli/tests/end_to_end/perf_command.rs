@@ -129,6 +129,52 @@ fn time_bounds_a_test_on_both_transports_and_both_ways() {
 }
 
 #[test]
+fn datagrams_that_arrive_are_counted_and_the_others_too() {
+    let arguments =
+        ["send-bw", "--unreliable", "-n", "500", "-s", "64,1000", "--verify", "-q", "2"];
+    let (client, server) = measure(&arguments, &["--json"]);
+    assert_eq!(server.status, 0, "{server:?}");
+    let document = document(&client);
+    for row in document["rows"].as_array().expect("rows") {
+        let number = |name: &str| row[name].as_f64().expect("a number");
+        assert_eq!(number("messages") + number("lost"), 1000.0, "{row}");
+        assert_eq!(number("verified_bytes"), number("messages") * number("bytes"), "{row}");
+    }
+    let (client, _) = measure(&["send-lat", "--unreliable", "-n", "200"], &[]);
+    assert!(client.success().contains("send-lat over unreliable datagrams"), "{client:?}");
+    let (client, server) = measure(&["send-bw", "--unreliable", "-s", "64,1M"], &[]);
+    assert!(client.error().contains("-s 1048576: a datagram to this host holds"), "{client:?}");
+    assert_eq!(server.status, 2, "{server:?}");
+}
+
+#[test]
+fn sides_run_on_the_cpus_they_are_bound_to_and_no_faster_than_they_may() {
+    let (server, address) = server(&["send-bw", "-n", "100", "-s", "10000", "--rate", "40M"]);
+    let client = ["perf", "send-bw", "-n", "100", "-s", "10000", "--rate", "40M", "--cpu", "0"];
+    let arguments: Vec<&str> = client.into_iter().chain([address.as_str(), "--json"]).collect();
+    let row = &document(&run(&arguments))["rows"][0];
+    assert_eq!(server.finish().status, 0);
+    assert_eq!(row["client_on_cpu"], 0, "{row}");
+    // The first message is not waited for.
+    let bandwidth = row["bandwidth"].as_f64().expect("a number");
+    assert!(bandwidth > 0.0 && bandwidth * 0.99 <= 5e6 * 1.01, "{row}");
+}
+
+#[test]
+fn remote_data_is_measured() {
+    for arguments in
+        [["write-bw", "--remote-data", "-n", "200"], ["send-bw", "--remote-data", "-n", "200"]]
+    {
+        let (client, server) = measure(&arguments, &["--json", "--verify"]);
+        assert!(client.stderr.contains("data verification"), "{client:?}");
+        assert_eq!(server.status, 2);
+        let (client, server) = measure(&[&arguments[..], &["--verify"]].concat(), &["--json"]);
+        assert_eq!(server.status, 0, "{server:?}");
+        assert_eq!(document(&client)["rows"][0]["messages"], 200);
+    }
+}
+
+#[test]
 fn table_has_the_figures_of_both_sides() {
     let (client, server) = measure(&["send-bw", "-n", "50", "-s", "4K"], &[]);
     let table = client.success();
@@ -174,6 +220,10 @@ fn wrong_options_are_one_line_that_names_them() {
         (&["write-bw", "--tcp"], &["TCP has no write"]),
         (&["atomic-bw", "-s", "4"], &["atomic"]),
         (&["sendbw"], &["sendbw", "send-bw"]),
+        (&["write-bw", "--unreliable"], &["datagrams have no write"]),
+        (&["read-bw", "--remote-data"], &["--remote-data", "sends and writes"]),
+        (&["send-lat", "--rate", "1M"], &["--rate", "bandwidth"]),
+        (&["send-bw", "--cpu", "9999"], &["--cpu", "choose one of"]),
         (&["send-bw", "127.0.0.1:1"], &["nothing listens on 127.0.0.1:1"]),
     ] {
         let all: Vec<&str> = ["perf"].iter().chain(arguments).copied().collect();

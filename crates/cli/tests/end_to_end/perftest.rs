@@ -1,83 +1,13 @@
 //! The program by perftest's names, read as scripts read perftest.
 
-use std::{
-    fs,
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{fs, path::Path};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::running::{BOUND, Finished, Running, eventually, is_listening, run};
-
-const TOOLS: [&str; 8] = [
-    "ib_send_bw",
-    "ib_send_lat",
-    "ib_write_bw",
-    "ib_write_lat",
-    "ib_read_bw",
-    "ib_read_lat",
-    "ib_atomic_bw",
-    "ib_atomic_lat",
-];
-
-/// A folder with the links.
-struct Links(TempDir);
-
-impl Links {
-    fn install() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let installed = run(&["install-links", folder.path().to_str().expect("a plain name")]);
-        assert_eq!(installed.success().lines().count(), TOOLS.len(), "{installed:?}");
-        Self(folder)
-    }
-
-    fn path(&self, tool: &str) -> PathBuf {
-        self.0.path().join(tool)
-    }
-
-    /// A tool with what is written after it.
-    fn command(&self, line: &str) -> Command {
-        let mut words = line.split_whitespace();
-        let mut command = Command::new(self.path(words.next().expect("a tool")));
-        command.args(words).current_dir(self.0.path());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, line: &str) -> Finished {
-        Running::start(self.command(line)).finish()
-    }
-
-    /// Runs a server and then a client of it, on a port of their own.
-    fn measure(&self, line: &str) -> (Finished, Finished) {
-        self.measure_with(line, "")
-    }
-
-    /// The same, with more options for the client.
-    fn measure_with(&self, line: &str, more: &str) -> (Finished, Finished) {
-        let port = free_port();
-        let server = Running::start(self.command(&format!("{line} -p {port}")));
-        eventually("the server listens", BOUND, || is_listening(port));
-        let client = self.run(&format!("{line} -p {port} 127.0.0.1 {more}"));
-        (client, server.finish())
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("0.0.0.0:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
-}
-
-/// What the usual `awk` takes: lines that begin with a number, field by field.
-fn rows(text: &str) -> Vec<Vec<f64>> {
-    text.lines()
-        .filter(|line| line.split_whitespace().next().is_some_and(|w| w.parse::<u64>().is_ok()))
-        .map(|line| line.split_whitespace().map(|word| word.parse().expect("figures")).collect())
-        .collect()
-}
+use crate::{
+    links::{Links, TOOLS, rows},
+    running::run,
+};
 
 /// The output with each figure that differs from run to run made a `#`.
 fn shape(text: &str) -> String {
@@ -135,45 +65,6 @@ fn layout_is_perftests_to_the_character() {
                    ************************************\n";
     assert!(server.success().starts_with(waiting), "{server:?}");
     assert!(server.stdout.contains(" RX depth        : 512\n"), "{server:?}");
-}
-
-#[test]
-fn guides_commands_run_as_written_and_its_awk_finds_the_figures() {
-    let links = Links::install();
-    for line in [
-        "ib_send_bw -d rdmap47s0 -x 0 -F -R",
-        "ib_send_bw -d rdmap47s0 -x 0 -F -R -q 4",
-        "ib_send_bw -d rdmap47s0 -x 0 -F -R -b",
-        "ib_send_bw -d rdmap47s0 -x 0 -F -R -T 90 -s 1024",
-        "ib_write_bw -d rdmap47s0 -x 0 -F -R",
-        "ib_read_bw -d rdmap47s0 -x 0 -F -R",
-    ] {
-        let (client, server) = links.measure(line);
-        let found = rows(client.success());
-        assert_eq!(found.len(), 1, "{line}: {client:?}");
-        let [bytes, _, peak, average, rate] = found[0][..] else { panic!("{client:?}") };
-        assert!(peak * 1.01 >= average && average > 0.0, "{line}: {client:?}");
-        let product = rate * 1e6 * bytes / 1_048_576.0;
-        assert!((product - average).abs() <= 0.01 + average * 0.01, "{line}: {client:?}");
-        assert!(client.stderr.contains("software device"), "{client:?}");
-        assert_eq!(line.contains("-T"), client.stderr.contains("not TCP"), "{client:?}");
-        assert_eq!(rows(server.success()).len(), 1, "{server:?}");
-    }
-    for line in [
-        "ib_send_lat -d rdmap47s0 -x 0 -F",
-        "ib_send_lat -d rdmap47s0 -x 0 -F -n 20000 -T 90",
-        "ib_write_lat -d rdmap47s0 -x 0 -F",
-    ] {
-        let (client, server) = links.measure(line);
-        for side in [&client, &server] {
-            let found = rows(side.success());
-            let [_, count, min, max, typical, _, _, p99, p99_9] = found[0][..] else {
-                panic!("{side:?}")
-            };
-            assert_eq!(count, if line.contains("20000") { 20_000.0 } else { 1000.0 });
-            assert!([min, typical, p99, p99_9, max].is_sorted(), "{side:?}");
-        }
-    }
 }
 
 #[test]
@@ -253,7 +144,7 @@ fn what_cannot_be_done_is_one_line_and_status_one() {
 #[test]
 fn links_are_made_once_and_nothing_else_is_touched() {
     let links = Links::install();
-    let folder = links.0.path().to_str().expect("a plain name").to_owned();
+    let folder = links.folder().to_str().expect("a plain name").to_owned();
     let again = run(&["install-links", &folder]);
     assert_eq!(again.success().matches(": is there").count(), TOOLS.len(), "{again:?}");
     let (link, moved) = (links.path("ib_read_bw"), links.path("elsewhere"));

@@ -87,6 +87,11 @@ impl Running {
         line
     }
 
+    /// Nobody reads what it prints any more.
+    pub(crate) fn close_output(&mut self) {
+        self.child.stdout = None;
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.id(), signal).expect("it runs");
     }

@@ -1,11 +1,13 @@
 //! Endpoints in processes of their own that send each other whatever they like for as long as is
 //! asked, over UDP with faults and through shared memory, while some of them are killed, stopped
 //! and started again. Every message is checked: whole, once, and matched in its sender's order.
+//! Beside messages they write into each other's memory, read it back and count in it.
 //!
 //! `cargo run --release -p elastane-fabric --example soak -- [MINUTES] [SEED]`
 //!
 //! Exit status 1 if a promise was broken; what broke it is printed.
 
+mod memory;
 mod message;
 mod supervisor;
 mod worker;

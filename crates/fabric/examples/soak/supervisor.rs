@@ -1,6 +1,7 @@
 //! Starts the workers, disturbs them, and judges.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     io::{BufRead as _, BufReader, IsTerminal as _},
     net::{Ipv4Addr, SocketAddr, UdpSocket},
@@ -26,8 +27,15 @@ const WORKERS: usize = 8;
 const FAULTS: &str = "drop=1%,duplicate=0.5%,reorder=2%,corrupt=0.1%";
 /// A worker may hold its message stores, its receives and its sends; more is a leak.
 const MOST_MEMORY: u64 = 512 << 20;
-/// A socket for each of the 256 source ports, and the rest.
+/// Where to look for ports: below 32768, where `net.ipv4.ip_local_port_range` begins unless told
+/// otherwise.
+const FIRST_PORT: u16 = 23_000;
+/// A socket for each of the 256 source ports, which all are in use while paths to seven peers look
+/// for better ones, and the rest.
 const MOST_DESCRIPTORS: usize = 320;
+/// The same at the end, when a worker has been quiet for some seconds: 16 paths to each of seven
+/// peers, and the rest.
+const MOST_AT_END: u64 = 160;
 /// How long workers may take to come to an end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -64,9 +72,16 @@ struct Supervisor {
     stops: u64,
     memory: u64,
     descriptors: usize,
+    at_end: u64,
     broken: Vec<String>,
-    totals: [u64; 4],
+    /// What each worker's life said last, and what all lives that are over said.
+    said: [Counts; WORKERS],
+    totals: Counts,
+    /// Processes and files that were still there at the end.
+    left: (usize, usize),
 }
+
+type Counts = BTreeMap<String, u64>;
 
 pub(crate) fn run(minutes: f64, seed: u64) -> Result<bool, Failure> {
     let clock = Clock::start();
@@ -86,19 +101,18 @@ pub(crate) fn run(minutes: f64, seed: u64) -> Result<bool, Failure> {
         }
     }
     supervisor.end(&clock)?;
-    let left = shared_files(&supervisor.addresses);
-    if !left.is_empty() {
-        supervisor.broken.push(format!("left behind: {left:?}"));
-    }
+    supervisor.look_for_remains();
     Ok(supervisor.conclude(seed, clock.now().since(began)))
 }
 
 impl Supervisor {
     fn new(seed: u64) -> Result<Self, Failure> {
         // Held all at once, so that they differ, and let go before the workers take them.
-        let ports: Vec<_> = (0..WORKERS)
-            .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
-            .collect::<Result<_, _>>()?;
+        // Below those that the kernel gives to whoever asks for any: a worker that starts again
+        // must find its own free.
+        let free =
+            (FIRST_PORT..).filter_map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok());
+        let ports: Vec<_> = free.take(WORKERS).collect();
         let (speak, hear) = mpsc::channel();
         let addresses = ports.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -112,13 +126,17 @@ impl Supervisor {
             stops: 0,
             memory: 0,
             descriptors: 0,
+            at_end: 0,
             broken: Vec::new(),
-            totals: [0; 4],
+            said: Default::default(),
+            totals: Counts::new(),
+            left: (0, 0),
         })
     }
 
     fn start(&mut self, index: usize) -> Result<(), Failure> {
         self.starts += 1;
+        self.close_account(index);
         let faults = if index.is_multiple_of(2) { "shm" } else { FAULTS };
         let seed: u64 = self.rng.random();
         let mut child = Command::new(env::current_exe()?)
@@ -177,6 +195,9 @@ impl Supervisor {
                 Ok((index, start, Said::End)) if self.is_current(index, start) => {
                     self.broken.push(format!("worker {index} ended by itself"));
                 }
+                Ok((index, start, Said::Line(line))) if self.is_current(index, start) => {
+                    self.count(index, &line);
+                }
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
             }
@@ -232,7 +253,7 @@ impl Supervisor {
                 continue;
             }
             match said {
-                Said::Line(line) => self.count(&line),
+                Said::Line(line) => self.count(index, &line),
                 Said::End => {
                     let Some(mut running) = self.workers[index].take() else { continue };
                     let status = running.child.wait()?;
@@ -249,32 +270,83 @@ impl Supervisor {
         Ok(())
     }
 
-    fn count(&mut self, line: &str) {
-        let Some(numbers) = line.strip_prefix("done ") else { return };
-        for (total, number) in self.totals.iter_mut().zip(numbers.split(' ')) {
-            *total += number.parse::<u64>().unwrap_or(0);
+    fn count(&mut self, index: usize, line: &str) {
+        let Some(pairs) = line.strip_prefix("tally ") else { return };
+        let pair = |pair: &str| {
+            let (what, count) = pair.split_once('=')?;
+            Some((what.to_owned(), count.parse().ok()?))
+        };
+        self.said[index] = pairs.split(' ').filter_map(pair).collect();
+    }
+
+    /// A worker's life is over: what it said last counts.
+    fn close_account(&mut self, index: usize) {
+        let mut said = std::mem::take(&mut self.said[index]);
+        let at_end = said.remove("descriptors").unwrap_or(0);
+        self.at_end = self.at_end.max(at_end);
+        for (what, count) in said {
+            *self.totals.entry(what).or_default() += count;
         }
     }
 
+    /// Looks for what should be gone.
+    fn look_for_remains(&mut self) {
+        let files = shared_files(&self.addresses);
+        let processes = children();
+        if !files.is_empty() {
+            self.broken.push(format!("left behind: {files:?}"));
+        }
+        if !processes.is_empty() {
+            self.broken.push(format!("left behind: processes {processes:?}"));
+        }
+        self.left = (files.len(), processes.len());
+    }
+
     /// Prints what came out. Returns whether every promise was kept.
-    fn conclude(&self, seed: u64, elapsed: Duration) -> bool {
-        let [sent, received, bytes, failed] = self.totals;
-        println!(
-            "{WORKERS} workers for {:.1} min, seed {seed}: {} kills, {} stops",
-            elapsed.as_secs_f64() / 60.0,
-            self.kills,
-            self.stops
-        );
-        println!(
-            "the last lives sent {sent} messages and received {received} of {:.1} GB, all whole, \
-             once and in order; {failed} sends failed with peers that were killed",
-            bytes as f64 / 1e9
-        );
-        println!(
-            "a worker held at most {} MiB and {} descriptors",
-            self.memory >> 20,
-            self.descriptors
-        );
+    fn conclude(&mut self, seed: u64, elapsed: Duration) -> bool {
+        (0..WORKERS).for_each(|index| self.close_account(index));
+        if self.at_end > MOST_AT_END {
+            self.broken.push(format!("a quiet worker holds {} descriptors", self.at_end));
+        }
+        let count = |what: &str| self.totals.get(what).copied().unwrap_or(0);
+        let gigabytes = |what: &str| format!("{:.1} GB", count(what) as f64 / 1e9);
+        let failures = self.totals.iter().filter_map(|(what, count)| {
+            what.strip_prefix("failed-").map(|kind| format!("{count} {kind}"))
+        });
+        let failures = failures.collect::<Vec<_>>().join(", ");
+        let (files, processes) = self.left;
+        let minutes = elapsed.as_secs_f64() / 60.0;
+        let lines = [
+            ("workers", format!("{WORKERS}, {} lives, {minutes:.1} min, seed {seed}", self.starts)),
+            ("faults", format!("{} kills, {} stops; UDP {FAULTS}", self.kills, self.stops)),
+            ("messages", format!("{} sent, {} received", count("sent"), count("received"))),
+            ("", format!("{}, each whole, once and in its sender's order", gigabytes("bytes"))),
+            (
+                "one-sided",
+                format!(
+                    "{} atomics, {} writes, {} reads, {}; every sum and every read checked",
+                    count("atomics"),
+                    count("writes"),
+                    count("reads"),
+                    gigabytes("one-sided-bytes")
+                ),
+            ),
+            ("failed", format!("with peers that were killed: {failures}")),
+            (
+                "at most",
+                format!(
+                    "{} descriptors in a worker, {} at its end; {} MiB",
+                    self.descriptors,
+                    self.at_end,
+                    self.memory >> 20
+                ),
+            ),
+            ("left behind", format!("{files} files in /dev/shm, {processes} processes")),
+            ("broken", self.broken.len().to_string()),
+        ];
+        for (name, value) in lines {
+            println!("{name:<12} {value}");
+        }
         for broken in &self.broken {
             println!("BROKEN: {broken}");
         }
@@ -303,4 +375,18 @@ fn shared_files(addresses: &[SocketAddr]) -> Vec<PathBuf> {
             })
     };
     entries.map(|entry| entry.path()).filter(is_ours).collect()
+}
+
+/// Processes whose parent is this one.
+fn children() -> Vec<u32> {
+    let ours = std::process::id();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_ours = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name before the last parenthesis may hold anything.
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        rest.split_whitespace().nth(1).and_then(|parent| parent.parse().ok()) == Some(ours)
+    };
+    pids.filter(is_ours).collect()
 }

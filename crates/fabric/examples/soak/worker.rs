@@ -1,10 +1,12 @@
 //! One process with one endpoint.
 
-use std::{io::Read as _, net::SocketAddr, os::fd::AsFd as _, time::Duration};
+use std::{
+    collections::BTreeMap, io::Read as _, net::SocketAddr, os::fd::AsFd as _, time::Duration,
+};
 
 use elastane_fabric::{
-    Buffer, Completion, Event, FaultDevice, FaultSpec, OperationError, Options, PacketIo, PeerId,
-    RdmEndpoint, TagMatch, UdpDevice,
+    Buffer, Completion, Event, FaultDevice, FaultSpec, OperationError, Options, PacketIo,
+    PeerError, PeerId, RdmEndpoint, TagMatch, UdpDevice,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rand::{RngExt, SeedableRng};
@@ -12,6 +14,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::{
     Failure,
+    memory::{self, Part},
     message::{self, Inbox, Life},
 };
 
@@ -23,6 +26,8 @@ const LONGEST: usize = 512 << 10;
 const RECEIVES: usize = 48;
 /// Sends on their way at any time.
 const SENDS: usize = 24;
+/// How often a worker says what it did: what it did later is not counted if it is killed.
+const PRINTED_EVERY: Duration = Duration::from_millis(250);
 /// What a worker that has been told to stop waits for its last sends.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,13 +50,33 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     Worker::new(endpoint, index, seed, &addresses)?.work()
 }
 
-/// What a worker did, printed at its end.
+/// What a worker did so far, printed now and then and at its end.
 #[derive(Debug, Default)]
-struct Tally {
-    sent: u64,
-    received: u64,
-    bytes: u64,
-    failed: u64,
+pub(crate) struct Tally(BTreeMap<&'static str, u64>);
+
+impl Tally {
+    pub(crate) fn add(&mut self, what: &'static str, count: u64) {
+        *self.0.entry(what).or_default() += count;
+    }
+
+    /// An operation failed with a peer.
+    pub(crate) fn fail(&mut self, error: PeerError) {
+        self.add(
+            match error {
+                PeerError::Unreachable(_) => "failed-unreachable",
+                PeerError::Unresponsive(_) => "failed-unresponsive",
+                PeerError::Restarted => "failed-restarted",
+                PeerError::Closed => "failed-closed",
+                PeerError::Exited => "failed-exited",
+            },
+            1,
+        );
+    }
+
+    fn print(&self) {
+        let pairs: Vec<_> = self.0.iter().map(|(what, count)| format!("{what}={count}")).collect();
+        println!("tally {}", pairs.join(" "));
+    }
 }
 
 struct Worker<D: PacketIo> {
@@ -69,6 +94,7 @@ struct Worker<D: PacketIo> {
 
 struct Peer {
     id: PeerId,
+    part: Part,
     /// The number of the next message to it.
     next: u64,
 }
@@ -83,10 +109,12 @@ impl<D: PacketIo> Worker<D> {
         let mut peers = Vec::new();
         for (other, address) in addresses.iter().enumerate() {
             if other != index {
-                peers.push(Peer { id: endpoint.peer(*address)?, next: 0 });
+                let part = Part::new(index);
+                peers.push(Peer { id: endpoint.peer(*address)?, part, next: 0 });
             }
         }
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        memory::register(&mut endpoint, addresses.len(), &mut rng)?;
         let life = Life { worker: u32::try_from(index)?, number: rng.random() };
         Ok(Self {
             endpoint,
@@ -104,15 +132,22 @@ impl<D: PacketIo> Worker<D> {
 
     fn work(mut self) -> Result<(), Failure> {
         let clock = self.endpoint.clock();
-        let mut told_at = None;
+        let (mut told_at, mut printed_at) = (None, clock.now());
         loop {
             let now = clock.now();
+            if now.since(printed_at) > PRINTED_EVERY {
+                printed_at = now;
+                self.tally.print();
+            }
             while self.posted < RECEIVES {
                 self.post()?;
             }
             if told_at.is_none() {
                 while self.sending < SENDS {
                     self.send()?;
+                }
+                for peer in self.peers.iter_mut().filter(|peer| peer.part.is_idle()) {
+                    peer.part.begin(&mut self.endpoint, peer.id)?;
                 }
             }
             if let Some(completion) = self.endpoint.wait(Some(Duration::from_millis(20)))? {
@@ -127,16 +162,25 @@ impl<D: PacketIo> Worker<D> {
                     println!("quiet");
                 }
                 // The supervisor closes the pipe when nobody has anything on its way any more.
-                Some(at) if self.sending == 0 && now.since(at) > Duration::from_secs(3) => break,
+                Some(at) if self.is_quiet() && now.since(at) > Duration::from_secs(3) => break,
                 Some(at) if now.since(at) > PATIENCE => {
-                    return Err(format!("{} sends never ended", self.sending).into());
+                    return Err(format!(
+                        "operations never ended, {} sends among them",
+                        self.sending
+                    )
+                    .into());
                 }
                 _ => {}
             }
         }
-        let Tally { sent, received, bytes, failed } = self.tally;
-        println!("done {sent} {received} {bytes} {failed}");
+        self.tally.add("descriptors", std::fs::read_dir("/proc/self/fd")?.count() as u64);
+        self.tally.print();
         Ok(self.endpoint.close(Duration::from_secs(10))?)
+    }
+
+    /// Whether nothing of this worker is under way.
+    fn is_quiet(&self) -> bool {
+        self.sending == 0 && self.peers.iter().all(|peer| peer.part.is_idle())
     }
 
     fn post(&mut self) -> Result<(), Failure> {
@@ -165,13 +209,13 @@ impl<D: PacketIo> Worker<D> {
         match completion.event {
             Event::Sent => {
                 self.sending -= 1;
-                self.tally.sent += u64::from(completion.result.is_ok());
-                self.tally.failed += u64::from(completion.result.is_err());
                 match completion.result {
+                    Ok(()) => self.tally.add("sent", 1),
                     // Somebody is killed now and then.
-                    Ok(()) | Err(OperationError::Peer(_)) => Ok(()),
-                    Err(error) => Err(format!("a send failed: {error}").into()),
+                    Err(OperationError::Peer(error)) => self.tally.fail(error),
+                    Err(error) => return Err(format!("a send failed: {error}").into()),
                 }
+                Ok(())
             }
             Event::Received { buffer, length, .. } => {
                 self.posted -= 1;
@@ -187,12 +231,21 @@ impl<D: PacketIo> Worker<D> {
                 let message = &buffer.as_slice()[..usize::try_from(length)?];
                 let (life, number) = message::read(message)?;
                 self.inbox.enter(life, number, completion.context)?;
-                self.tally.received += 1;
-                self.tally.bytes += length;
+                self.tally.add("received", 1);
+                self.tally.add("bytes", length);
                 self.spare.push(buffer);
                 Ok(())
             }
-            event => Err(format!("nobody asked for {event:?}").into()),
+            Event::Atomic { .. } | Event::Written | Event::Read { .. } => {
+                let Self { endpoint, life, rng, peers, tally, .. } = self;
+                let mut peers = peers.iter_mut();
+                let peer = peers.find(|peer| Some(peer.id) == completion.peer);
+                let part = &mut peer.ok_or("an operation with nobody")?.part;
+                part.complete(endpoint, *life, rng, completion, tally)
+            }
+            event @ (Event::RemoteWrite { .. } | Event::Released { .. }) => {
+                Err(format!("nobody asked for {event:?}").into())
+            }
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The messages of one peer through its link.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
-use io::shm::{Corrupt, Link};
+use inspect::live;
+use io::shm::{Corrupt, Link, LinkUse, Loan, Received};
 use srd::{Delivery, PeerError};
 use wire::{PeerId, Time, Token, Train};
 
-use crate::engine::Layer;
+use super::{LocalCounters, loans::Loans};
+use crate::{Clock, engine::Layer, metrics::named};
 
 /// Records sent before others get their turn.
 const SEND_TURN: usize = 16;
@@ -27,7 +29,8 @@ pub(super) const LIVENESS: Duration = Duration::from_millis(100);
 /// A record that the peer has not dealt with.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    token: Token,
+    /// `None`: it told of a loan.
+    token: Option<Token>,
     /// Counts datagrams of the layer, the oldest first.
     serial: u64,
     /// How often the peer refused it.
@@ -39,6 +42,8 @@ struct Sent {
 pub(super) struct Line {
     pub(super) link: Box<Link>,
     peer: PeerId,
+    /// Where the peer listens.
+    pub(super) address: SocketAddr,
     /// The layer has something to send.
     pub(super) wants: bool,
     /// In the order sent.
@@ -56,13 +61,27 @@ pub(super) struct Line {
     uncollected: u32,
     /// Something was received at the last look, and the peer may have fallen asleep meanwhile.
     is_unsure: bool,
+    /// Whether large messages are lent to the peer.
+    lends: bool,
+    pub(super) loans: Loans,
     /// The rings hold what no peer writes.
     is_corrupt: bool,
+    /// How often the peer was woken.
+    wakes: u64,
 }
 
 impl Line {
-    pub(super) fn new(link: Box<Link>, peer: PeerId, now: Time) -> Self {
+    /// `copies`: whether either side may copy what the other lends.
+    pub(super) fn new(
+        mut link: Box<Link>,
+        (peer, address): (PeerId, SocketAddr),
+        clock: Clock,
+        copies: bool,
+    ) -> Self {
         Self {
+            address,
+            lends: copies,
+            loans: if copies { Loans::try_link(&mut link, clock) } else { Loans::off() },
             link,
             peer,
             // What was to be sent before the link was there is not announced again.
@@ -74,10 +93,48 @@ impl Line {
             hold_until: Time::ZERO,
             retries: 0,
             burst: 1,
-            checked_at: now,
+            checked_at: clock.now(),
             uncollected: 0,
             is_unsure: false,
             is_corrupt: false,
+            wakes: 0,
+        }
+    }
+
+    /// Whether the peer sleeps and is to be woken now.
+    pub(super) fn must_wake_peer(&mut self) -> bool {
+        let must = self.link.must_wake_peer();
+        self.wakes += u64::from(must);
+        must
+    }
+
+    /// What the link carried since it is there.
+    pub(super) fn counters(&self) -> LocalCounters {
+        let LinkUse { sent, received, .. } = self.link.in_use();
+        LocalCounters {
+            links: 1,
+            tx_records: sent.records,
+            tx_bytes: sent.bytes,
+            tx_refused: sent.refused,
+            rx_records: received.records,
+            rx_bytes: received.bytes,
+            rx_refused: received.refused,
+            wakes: self.wakes,
+        }
+    }
+
+    /// What the link is, for whoever looks at metrics.
+    pub(super) fn describe(&self) -> live::Link {
+        let LinkUse { waiting_records, waiting_bytes, peer_sleeps, .. } = self.link.in_use();
+        let (records, bytes) = Link::ROOM;
+        live::Link {
+            counters: named(&self.counters()),
+            waiting_records,
+            most_records: records as u64,
+            waiting_bytes,
+            most_bytes: bytes as u64,
+            refused_records: self.refused.len() as u64,
+            peer_sleeps,
         }
     }
 
@@ -121,8 +178,9 @@ impl Line {
     fn send_refused(&mut self, layer: &mut impl Layer, train: &mut Train) -> bool {
         let Some(sent) = self.refused.pop_front() else { return false };
         self.retries -= 1;
+        let Some(token) = sent.token else { return false };
         train.clear();
-        let tail = layer.refill(self.peer, sent.token, train);
+        let tail = layer.refill(self.peer, token, train);
         self.put(tail, sent, train);
         true
     }
@@ -138,9 +196,29 @@ impl Line {
         };
         self.wants = filled.more;
         self.serial += 1;
-        let sent = Sent { token: filled.token, serial: self.serial, refusals: 0 };
+        let sent = Sent { token: Some(filled.token), serial: self.serial, refusals: 0 };
         self.put(filled.tail, sent, train);
+        // So ends what begins a long message.
+        if filled.ends_train && self.lends && self.link.peer_reads() {
+            self.lend(filled.token, layer);
+        }
         true
+    }
+
+    /// Lends the message that begins with this datagram to the peer, if there is room to say so.
+    fn lend(&mut self, token: Token, layer: &mut impl Layer) {
+        let seal = self.link.next_seal();
+        let Some(lent) = layer.lend(token, seal) else { return };
+        let loan = Loan {
+            name: lent.seq.0,
+            address: lent.address,
+            length: lent.length,
+            seal_address: lent.seal_address,
+            seal,
+        };
+        if self.link.lend(&loan) {
+            self.sent.push_back(Sent { token: None, serial: self.serial, refusals: 0 });
+        }
     }
 
     /// Sends the datagram that is open in `train`, for which there is room.
@@ -181,24 +259,32 @@ impl Line {
         // What the peer took is in a line of memory of its own, that it has just written if it
         // answers: what it sent goes to the application first.
         self.uncollected = if any { 0 } else { self.uncollected.wrapping_add(1) };
-        if self.uncollected % COLLECT_PAUSE != COLLECT_PAUSE - 1 && self.link.has_room() {
-            return Ok(any);
+        if self.uncollected % COLLECT_PAUSE == COLLECT_PAUSE - 1 || !self.link.has_room() {
+            any |= self.collect(now, layer, retries)?;
         }
-        Ok(self.collect(now, layer, retries)? || any)
+        self.loans.looked(now, any);
+        Ok(self.loans.copy(now, self.peer, &mut self.link, layer) || any)
     }
 
     /// Whether the peer sleeps and must be told that something was received, which `got` says of
     /// this look at the ring. Whoever waits for that gets it first: only the next look that finds
     /// nothing makes sure that the peer did not fall asleep at the same moment. If there is no next
     /// look, it sees for itself after [`LIVENESS`].
-    pub(super) fn must_wake_peer(&mut self, got: bool) -> bool {
+    pub(super) fn must_wake_after(&mut self, got: bool) -> bool {
         let was_unsure = std::mem::replace(&mut self.is_unsure, got);
-        if got { self.link.must_wake_sleeper() } else { was_unsure && self.link.must_wake_peer() }
+        // The first alone costs no wait for what was written to reach memory.
+        (!got || self.link.is_peer_asleep()) && (got || was_unsure) && self.must_wake_peer()
     }
 
     fn receive_one(&mut self, now: Time, layer: &mut impl Layer) -> Result<bool, Corrupt> {
-        let peer = self.peer;
-        self.link.receive(|bytes| layer.deliver(now, peer, bytes, 0) == Delivery::Accepted)
+        let Self { link, peer, loans, .. } = self;
+        link.receive(|received| match received {
+            Received::Record(bytes) => layer.deliver(now, *peer, bytes, 0) == Delivery::Accepted,
+            Received::Loan(loan) => {
+                loans.add(*peer, loan, layer);
+                true
+            }
+        })
     }
 
     /// Tells the layer which records the peer took.
@@ -212,6 +298,7 @@ impl Line {
         let mut held = false;
         let count = link.collect(|was_refused| {
             let Some(Sent { token, serial, refusals }) = sent.pop_front() else { return };
+            let Some(token) = token else { return };
             if !was_refused {
                 if refusals > 0 {
                     *burst = (*burst * 2).min(MAX_RETRIES);
@@ -230,7 +317,10 @@ impl Line {
                     *hold_until = now + *hold;
                 }
                 let at = refused.partition_point(|other| other.serial < serial);
-                refused.insert(at, Sent { token, serial, refusals: refusals.saturating_add(1) });
+                refused.insert(
+                    at,
+                    Sent { token: Some(token), serial, refusals: refusals.saturating_add(1) },
+                );
             }
         })?;
         Ok(count > 0)

@@ -1,21 +1,24 @@
 //! Peers on this host, and the links to them (see docs/shared-memory.md).
 
 mod line;
+mod loans;
 mod route;
 
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use io::shm::{Answer, Link, Offer, Presence, Request};
+use inspect::live;
+use io::shm::{Answer, Link, Offer, Presence, Request, declare_readable};
 use srd::{Delivery, Filled, PeerError, Upper};
 use wire::{PeerId, Time, Token, Train};
 
 use self::line::Line;
-pub use self::route::{LocalError, PeerRoute, SharedMemory, UdpReason};
-use crate::engine::Layer;
+pub use self::route::{CrossMemory, LocalError, PeerCopies, PeerRoute, SharedMemory, UdpReason};
+use crate::{Clock, engine::Layer};
 
-/// The most links of one endpoint. Each is looked at whenever progress is made.
-const MAX_LINKS: usize = 256;
+/// The most links of one endpoint through shared memory. Each is looked at whenever progress is
+/// made; further peers of this host are reached by UDP.
+pub const MAX_LINKS: usize = 256;
 /// The first pause before a peer that was not found is looked for again, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -48,21 +51,72 @@ pub(crate) struct Locals {
     train: Train,
     /// How often refused records are sent again.
     retries: Option<u32>,
+    /// What links carried that are no more.
+    past: LocalCounters,
+    copies: bool,
+}
+
+/// What an endpoint's links carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct LocalCounters {
+    /// Links made.
+    links: u64,
+    /// Records sent, and their bytes.
+    tx_records: u64,
+    tx_bytes: u64,
+    /// Those of them that peers refused; they were sent again.
+    tx_refused: u64,
+    /// Records received, and their bytes.
+    rx_records: u64,
+    rx_bytes: u64,
+    /// Those of them that were refused here.
+    rx_refused: u64,
+    /// Sleeping peers woken.
+    wakes: u64,
+}
+
+impl LocalCounters {
+    const fn add(&mut self, other: &Self) {
+        self.links += other.links;
+        self.tx_records += other.tx_records;
+        self.tx_bytes += other.tx_bytes;
+        self.tx_refused += other.tx_refused;
+        self.rx_records += other.rx_records;
+        self.rx_bytes += other.rx_bytes;
+        self.rx_refused += other.rx_refused;
+        self.wakes += other.wakes;
+    }
 }
 
 impl Locals {
     /// No links, ever.
     pub(crate) fn off() -> Self {
-        Self::new(Err(UdpReason::Off), None)
+        Self::new(Err(UdpReason::Off), None, CrossMemory::Never)
     }
 
     /// Links with peers that find this endpoint by its `address`.
-    pub(crate) fn announce(address: SocketAddr, seed: u64, retries: Option<u32>) -> Self {
+    pub(crate) fn announce(
+        address: SocketAddr,
+        seed: u64,
+        retries: Option<u32>,
+        copies: CrossMemory,
+    ) -> Self {
+        if copies == CrossMemory::Declared {
+            // A kernel without this protection needs no declaration.
+            let (Ok(()) | Err(_)) = declare_readable();
+        }
         let presence = Presence::announce(address, seed);
-        Self::new(presence.map_err(|error| UdpReason::NotPresent(error.into())), retries)
+        if let Err(error) = &presence {
+            log::info!("{address}: UDP for all peers: {error}");
+        }
+        Self::new(presence.map_err(|error| UdpReason::NotPresent(error.into())), retries, copies)
     }
 
-    fn new(presence: Result<Presence, UdpReason>, retries: Option<u32>) -> Self {
+    fn new(
+        presence: Result<Presence, UdpReason>,
+        retries: Option<u32>,
+        copies: CrossMemory,
+    ) -> Self {
         Self {
             presence,
             peers: Vec::new(),
@@ -71,6 +125,27 @@ impl Locals {
             to_wake: Vec::new(),
             train: Train::default(),
             retries,
+            past: LocalCounters::default(),
+            copies: copies != CrossMemory::Never,
+        }
+    }
+
+    /// What all links carried, those that are no more included.
+    pub(crate) fn counters(&self) -> LocalCounters {
+        let mut sum = self.past;
+        self.up.iter().filter_map(|&peer| self.link(peer)).for_each(|l| sum.add(&l.counters()));
+        sum
+    }
+
+    /// What the link with `peer` is; `None` without one.
+    pub(crate) fn describe(&self, peer: PeerId) -> Option<live::Link> {
+        self.link(peer).map(Line::describe)
+    }
+
+    fn link(&self, peer: PeerId) -> Option<&Line> {
+        match self.peers.get(peer.index())? {
+            State::Up(line) => Some(line),
+            State::Udp { .. } | State::Offered(_) => None,
         }
     }
 
@@ -84,6 +159,14 @@ impl Locals {
             Some(State::Udp { reason, .. }) => PeerRoute::Udp(*reason),
             Some(State::Offered(_)) => PeerRoute::Udp(UdpReason::Asked),
             Some(State::Up(_)) => PeerRoute::SharedMemory,
+        }
+    }
+
+    /// How large messages come from `peer`, if it has a link.
+    pub(crate) fn copies(&self, peer: PeerId) -> Option<PeerCopies> {
+        match self.peers.get(peer.index())? {
+            State::Up(line) => Some(line.loans.copies),
+            State::Udp { .. } | State::Offered(_) => None,
         }
     }
 
@@ -135,7 +218,14 @@ impl Locals {
                 *self.state(peer) = State::Offered(offer);
                 self.offered.push(peer);
             }
-            Err(reason) => self.put_off(now, peer, reason),
+            Err(reason) => {
+                let known = self.route(peer);
+                self.put_off(now, peer, reason);
+                // It is tried again and again.
+                if known != PeerRoute::Udp(reason) {
+                    log::info!("peer {address}: UDP: {reason}");
+                }
+            }
         }
     }
 
@@ -194,9 +284,17 @@ impl Locals {
         }
     }
 
-    /// `peer` has this link from now on.
-    pub(crate) fn set_up(&mut self, now: Time, peer: PeerId, link: Box<Link>) {
-        *self.state(peer) = State::Up(Box::new(Line::new(link, peer, now)));
+    /// `peer`, which listens at `address`, has this link from now on.
+    pub(crate) fn set_up(
+        &mut self,
+        clock: Clock,
+        peer: PeerId,
+        address: SocketAddr,
+        link: Box<Link>,
+    ) {
+        let line = Line::new(link, (peer, address), clock, self.copies);
+        log::info!("peer {address}: shared memory; {}", line.loans.copies);
+        *self.state(peer) = State::Up(Box::new(line));
         self.up.push(peer);
     }
 
@@ -205,6 +303,8 @@ impl Locals {
         let state = std::mem::replace(self.peers.get_mut(peer.index())?, State::UNTRIED);
         let State::Up(line) = state else { return None };
         self.up.retain(|&up| up != peer);
+        self.past.add(&line.counters());
+        log::info!("peer {}: UDP: its shared memory is gone", line.address);
         Some(line)
     }
 
@@ -225,7 +325,7 @@ impl Locals {
         let Some(State::Up(line)) = self.peers.get_mut(peer.index()) else { return false };
         let sent = (line.wants || line.due().is_some_and(|at| at <= now))
             && line.flush(now, layer, &mut self.train);
-        if sent && line.link.must_wake_peer() {
+        if sent && line.must_wake_peer() {
             self.to_wake.push(peer);
         }
         sent
@@ -247,7 +347,7 @@ impl Locals {
             let Some(State::Up(line)) = self.peers.get_mut(peer.index()) else { continue };
             let got = line.receive(now, layer, self.retries);
             any |= got;
-            if line.must_wake_peer(got) {
+            if line.must_wake_after(got) {
                 self.to_wake.push(peer);
             }
         }
@@ -289,6 +389,9 @@ impl Locals {
                     // A process that was killed wakes nobody.
                     let due = line.due().map_or(line::LIVENESS, |at| at.since(now));
                     longest = longest.min(due).min(line::LIVENESS);
+                    if let Some(at) = line.loans.due(now) {
+                        longest = longest.min(at.since(now));
+                    }
                 }
                 Some(State::Offered(offer)) => {
                     offer.announce_sleep();
@@ -320,7 +423,7 @@ impl Locals {
         for peer in std::mem::take(&mut self.up) {
             if let Some(mut line) = self.take_down(peer) {
                 line.link.close();
-                if line.link.must_wake_peer() {
+                if line.must_wake_peer() {
                     self.to_wake.push(peer);
                 }
             }
@@ -371,7 +474,7 @@ impl<L: Layer> Upper for Routed<'_, L> {
         if let Some(mut line) = self.locals.take_down(peer) {
             line.drain(now, self.layer);
             line.link.close();
-            if line.link.must_wake_peer() {
+            if line.must_wake_peer() {
                 self.locals.to_wake.push(peer);
             }
         }

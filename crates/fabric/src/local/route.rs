@@ -1,6 +1,8 @@
 //! Which way messages to a peer take, and why.
 
-use io::shm::Unavailable;
+use std::{fmt, time::Duration};
+
+use io::shm::{Unavailable, Unreadable};
 
 /// Whether endpoints of one host use shared memory with each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,52 @@ pub enum PeerRoute {
     SharedMemory,
     /// UDP.
     Udp(UdpReason),
+}
+
+/// Whether large messages between endpoints of one host may be copied straight out of the sender's
+/// memory (process_vm_readv(2)), which needs the right to trace the sender (ptrace(2)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CrossMemory {
+    /// Where the kernel permits it as things are.
+    #[default]
+    WherePermitted,
+    /// Also where yama's `ptrace_scope` is 1: the process declares itself traceable by every
+    /// process of its user, until it ends.
+    Declared,
+    /// No: neither is a peer's memory read nor anything lent to a peer.
+    Never,
+}
+
+/// How large messages come from a peer that is reached through shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerCopies {
+    /// Through the rings while the peer sends; out of its memory while it does other things.
+    CrossMemory {
+        /// Messages of this many bytes or more are copied out of its memory even while it sends,
+        /// since that was measured to be faster. `None`: it is not.
+        at_once_from: Option<usize>,
+        /// Others are when nothing came from it for this long.
+        silence: Duration,
+    },
+    /// Through the rings only, for this reason; without one it is switched off
+    /// ([`CrossMemory::Never`]).
+    Rings(Option<Unreadable>),
+}
+
+impl fmt::Display for PeerCopies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CrossMemory { at_once_from, silence } => {
+                write!(f, "large messages out of its memory after {silence:?} of silence")?;
+                match at_once_from {
+                    Some(bytes) => write!(f, ", from {bytes} bytes on at once"),
+                    None => Ok(()),
+                }
+            }
+            Self::Rings(None) => write!(f, "large messages through the rings: switched off"),
+            Self::Rings(Some(reason)) => write!(f, "large messages through the rings: {reason}"),
+        }
+    }
 }
 
 /// Why a peer is reached by UDP and not through shared memory.

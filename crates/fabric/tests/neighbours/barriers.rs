@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use elastane_fabric::{Event, LocalError, PeerRoute, RdmEndpoint, UdpReason};
+use elastane_fabric::{Event, LocalError, PeerCopies, PeerRoute, RdmEndpoint, UdpReason};
 use hosts::Network;
 
 use crate::{Other, PATIENCE, command, eventually, files_of, open, options, part, receive};
@@ -145,6 +145,12 @@ fn process_in_another_pid_namespace_is_a_neighbour_and_its_death_is_noticed() {
     // In its user namespace it is another user: unless that is this one, UDP is right.
     if nix::unistd::geteuid().is_root() {
         crate::warm_up(&mut near, peer);
+        // Its process number means another process here, or none.
+        let copies = near.copies_from(peer);
+        assert!(matches!(copies, Some(PeerCopies::Rings(Some(_)))), "{copies:?}");
+        near.send(peer, crate::pattern(1 << 20, 3), 0).unwrap();
+        assert_eq!(receive(&mut near).1, crate::pattern(1 << 20, 3));
+        assert_eq!(near.message_counters().copied_bytes, 0);
         crate::post(&mut near, Some(peer), 8);
         other.kill();
         let failed = eventually("failure", || {

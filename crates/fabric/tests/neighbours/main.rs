@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 mod barriers;
+mod loans;
 mod mixed;
 mod processes;
 

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, io, net::SocketAddr, os::fd::BorrowedFd, time::
 use bytes::Bytes;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use wire::{Entropy, HEADER_LEN, Train};
+use wire::{Entropy, EntropySet, HEADER_LEN, Train};
 
 pub use spec::{FaultSide, FaultSpec, FaultSpecError};
 
@@ -271,6 +271,10 @@ impl<D: PacketIo> PacketIo for FaultDevice<D> {
 
     fn source_address(&self, entropy: Entropy) -> Option<SocketAddr> {
         self.inner.source_address(entropy)
+    }
+
+    fn retire_sources(&mut self, in_use: &EntropySet) {
+        self.inner.retire_sources(in_use);
     }
 
     fn limits(&self) -> Limits {

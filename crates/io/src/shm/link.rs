@@ -4,7 +4,8 @@ use std::{fs, io, net::IpAddr, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use super::{
     Unavailable,
-    ring::{self, Consumer, Corrupt, Geometry, Producer, Shared as _},
+    loan::{Landmark, Loan, OtherProcess, Unreadable},
+    ring::{self, Consumer, Corrupt, Geometry, Kind, Producer, Shared as _, Traffic},
     segment::Segment,
     sys::{Mapping, Window},
 };
@@ -14,7 +15,7 @@ use super::{
 const GEOMETRY: Geometry = Geometry { slots: 512, data: 512 << 10, record: Link::MAX_RECORD };
 
 /// Says what the file is and how it is laid out.
-const MAGIC: u64 = u64::from_be_bytes(*b"elastan1");
+const MAGIC: u64 = u64::from_be_bytes(*b"elastan2");
 /// What the acceptor adds to the cookie to show that it sees the same memory.
 const ACCEPT: u64 = 0x5afe_ca11_0000_0001;
 const REFUSE: u64 = u64::MAX;
@@ -29,6 +30,11 @@ const PORT_AT: usize = 48;
 /// Words that the acceptor writes.
 const ANSWER_AT: usize = 128;
 const ANSWER_CONNID_AT: usize = 136;
+/// Words that each side writes beside those, the connector first: its process, where in its memory
+/// a word says so, and, once it has read the other's, that it can.
+const PROCESS_AT: [usize; 2] = [56, 144];
+const LANDMARK_AT: [usize; 2] = [64, 152];
+const READS_AT: [usize; 2] = [72, 160];
 /// Words that each side writes, the connector first, each in a line of its own.
 const CLOSED_AT: [usize; 2] = [256, 384];
 const ASLEEP_AT: [usize; 2] = [320, 448];
@@ -45,9 +51,20 @@ const ACCEPTOR: u16 = 1;
 struct Pair {
     segment: Segment,
     mapping: Arc<Mapping>,
+    /// This side's, once it has one.
+    landmark: Option<Landmark>,
 }
 
 impl Pair {
+    /// Tells the other side where to read in this process's memory.
+    fn put_landmark(&mut self, side: u16) {
+        let header = self.header();
+        let landmark = Landmark::new(landmark_of(header.load(COOKIE_AT), side));
+        header.store(PROCESS_AT[usize::from(side)], std::process::id().into());
+        header.store(LANDMARK_AT[usize::from(side)], landmark.address());
+        self.landmark = Some(landmark);
+    }
+
     fn header(&self) -> Window {
         Window::new(Arc::clone(&self.mapping), 0, RINGS_AT)
     }
@@ -60,6 +77,9 @@ impl Pair {
         let there = 1 - side;
         Link {
             header: self.header(),
+            other: None,
+            loans: 0,
+            _landmark: self.landmark,
             producer: Producer::new(ring(side), GEOMETRY),
             consumer: Consumer::new(ring(there), GEOMETRY),
             segment: self.segment,
@@ -97,11 +117,12 @@ impl Offer {
         let segment = Segment::create(directory, LEN, CONNECTOR)
             .map_err(Unavailable::os("reserving shared memory"))?;
         let mapping = segment.map().map_err(Unavailable::os("mapping shared memory"))?;
-        let pair = Pair { segment, mapping: Arc::new(mapping) };
+        let mut pair = Pair { segment, mapping: Arc::new(mapping), landmark: None };
         let header = pair.header();
         header.store(MAGIC_AT, MAGIC);
         header.store(GEOMETRY_AT, GEOMETRY.fingerprint());
         header.store(COOKIE_AT, cookie);
+        pair.put_landmark(CONNECTOR);
         header.store(CONNID_AT, connid.into());
         let ip = match address.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -171,7 +192,7 @@ impl Request {
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
         let segment = Segment::open(&path, LEN)?;
         let mapping = segment.map()?;
-        let pair = Pair { segment, mapping: Arc::new(mapping) };
+        let pair = Pair { segment, mapping: Arc::new(mapping), landmark: None };
         let header = pair.header();
         let is_ours = header.load(MAGIC_AT) == MAGIC
             && header.load(GEOMETRY_AT) == GEOMETRY.fingerprint()
@@ -190,10 +211,11 @@ impl Request {
     }
 
     /// Makes it a link; `connid` is this endpoint's incarnation towards the peer.
-    pub fn accept(self, connid: u32) -> io::Result<Link> {
+    pub fn accept(mut self, connid: u32) -> io::Result<Link> {
         // Without its name nobody else finds it, and a crash leaves nothing.
         fs::remove_file(&self.path)?;
         self.pair.segment.lock(ACCEPTOR)?;
+        self.pair.put_landmark(ACCEPTOR);
         let header = self.pair.header();
         header.store(ANSWER_CONNID_AT, connid.into());
         header.store(ANSWER_AT, header.load(COOKIE_AT).wrapping_add(ACCEPT));
@@ -208,10 +230,39 @@ impl Request {
     }
 }
 
+/// What a link carried, and what of it is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkUse {
+    /// To the peer.
+    pub sent: Traffic,
+    /// From the peer.
+    pub received: Traffic,
+    /// Records to the peer that it has not dealt with, as far as known.
+    pub waiting_records: u64,
+    /// Bytes of the ring they take, records that lie in their slots not counted.
+    pub waiting_bytes: u64,
+    /// The peer sleeps, and is woken by whoever writes to it.
+    pub peer_sleeps: bool,
+}
+
+/// What comes through a link.
+#[derive(Debug)]
+pub enum Received<'a> {
+    /// A record.
+    Record(&'a [u8]),
+    /// The peer lends something.
+    Loan(Loan),
+}
+
 /// Two rings to and from one peer.
 #[derive(Debug)]
 pub struct Link {
     header: Window,
+    /// The peer's process, if its memory can be read.
+    other: Option<OtherProcess>,
+    /// What was lent so far.
+    loans: u64,
+    _landmark: Option<Landmark>,
     producer: Producer<Window>,
     consumer: Consumer<Window>,
     segment: Segment,
@@ -224,6 +275,21 @@ impl Link {
 
     /// Bytes of shared memory that a link takes.
     pub const BYTES: usize = LEN;
+
+    /// Records and bytes of records that one direction holds at most.
+    pub const ROOM: (usize, usize) = (GEOMETRY.slots, GEOMETRY.data);
+
+    /// What goes on.
+    pub fn in_use(&self) -> LinkUse {
+        let (waiting_records, waiting_bytes) = self.producer.in_use();
+        LinkUse {
+            sent: self.producer.traffic(),
+            received: self.consumer.traffic(),
+            waiting_records,
+            waiting_bytes,
+            peer_sleeps: self.header.load(ASLEEP_AT[self.there()]) != 0,
+        }
+    }
 
     const fn here(&self) -> usize {
         self.side as usize
@@ -252,10 +318,65 @@ impl Link {
         self.producer.collect(each)
     }
 
-    /// Hands the next record to `take`, which says whether it takes or refuses it. Returns whether
-    /// there was one.
-    pub fn receive(&mut self, take: impl FnOnce(&[u8]) -> bool) -> Result<bool, Corrupt> {
-        self.consumer.receive(take)
+    /// Hands the next record, or the peer's next loan, to `take`, which says whether it takes or
+    /// refuses it. Returns whether there was one.
+    pub fn receive(&mut self, take: impl FnOnce(Received<'_>) -> bool) -> Result<bool, Corrupt> {
+        let mut is_sound = true;
+        let any = self.consumer.receive(|kind, bytes| match (kind, Loan::from_note(bytes)) {
+            (Kind::Datagram, _) => take(Received::Record(bytes)),
+            (Kind::Note, Some(loan)) => take(Received::Loan(loan)),
+            (Kind::Note, None) => {
+                is_sound = false;
+                true
+            }
+        })?;
+        if is_sound { Ok(any) } else { Err(Corrupt) }
+    }
+
+    /// Finds out, by trying, whether the peer's memory can be read from here, and tells the peer.
+    ///
+    /// # Errors
+    /// With the reason if not.
+    pub fn try_other_memory(&mut self) -> Result<(), Unreadable> {
+        let there = self.there();
+        let found = OtherProcess::find(
+            self.header.load(PROCESS_AT[there]),
+            self.header.load(LANDMARK_AT[there]),
+            landmark_of(self.header.load(COOKIE_AT), 1 - self.side),
+        );
+        self.other = found.ok();
+        self.header.store(READS_AT[self.here()], u64::from(self.other.is_some()));
+        found.map(drop)
+    }
+
+    /// Reads nothing in the peer's memory any more, and tells the peer.
+    pub fn leave_other_memory(&mut self) {
+        self.other = None;
+        self.header.store(READS_AT[self.here()], 0);
+    }
+
+    /// Whether the peer reads what is lent to it.
+    pub fn peer_reads(&self) -> bool {
+        self.header.load(READS_AT[self.there()]) != 0
+    }
+
+    /// The seal of the next loan. No two loans of a link have the same.
+    pub fn next_seal(&mut self) -> u64 {
+        self.loans += 1;
+        landmark_of(self.header.load(COOKIE_AT), self.side).wrapping_add(self.loans << 1).max(1)
+    }
+
+    /// Lends something to the peer; `false` if there is no room to say so.
+    pub fn lend(&mut self, loan: &Loan) -> bool {
+        self.producer.publish_note(&loan.to_note())
+    }
+
+    /// Fills `into` with what the peer has lent, from byte `offset` on.
+    ///
+    /// # Errors
+    /// If it cannot be read, or not any more; what is in `into` then means nothing.
+    pub fn copy_loan(&self, loan: &Loan, offset: usize, into: &mut [u8]) -> Result<(), Unreadable> {
+        self.other.ok_or(Unreadable::Forbidden)?.copy(loan, offset, into)
     }
 
     /// Tells the peer what was dealt with. Returns whether there was something to tell.
@@ -268,10 +389,10 @@ impl Link {
         ring::must_wake(&self.header, ASLEEP_AT[self.there()])
     }
 
-    /// [`Self::must_wake_peer`] for a peer that has slept for a while: of one that is just about
-    /// to, nothing may be seen yet. It costs no wait for what was written before to reach memory.
-    pub fn must_wake_sleeper(&self) -> bool {
-        self.header.load(ASLEEP_AT[self.there()]) != 0 && self.must_wake_peer()
+    /// Whether the peer has slept for a while: of one that is just about to, nothing may be seen
+    /// yet. It costs no wait for what was written before to reach memory.
+    pub fn is_peer_asleep(&self) -> bool {
+        self.header.load(ASLEEP_AT[self.there()]) != 0
     }
 
     /// Says that this endpoint is about to sleep: the peer will wake it. Look at
@@ -311,6 +432,11 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// What a side's landmark says.
+fn landmark_of(cookie: u64, side: u16) -> u64 {
+    cookie.rotate_left(17 + u32::from(side))
 }
 
 const fn high(bits: u128) -> u64 {

@@ -1,11 +1,14 @@
 //! Shared memory between endpoints of one host: who is here ([`Presence`]), and rings of records
-//! between two of them ([`Link`]).
+//! between two of them ([`Link`]). Large messages can stay where they are, lent to the peer
+//! ([`Loan`]).
 //!
 //! A file of shared memory belongs to one user and is locked by whoever made it. It loses its name
 //! as soon as both sides have mapped it, so that nothing is left when they are killed; what is left
 //! of a process that was killed before that is removed by the next that announces itself.
 
+mod copying;
 mod link;
+mod loan;
 mod presence;
 #[expect(unsafe_code, reason = "records are written and read in memory that others see")]
 mod ring;
@@ -17,9 +20,11 @@ mod tests;
 
 use std::io;
 
-pub use link::{Answer, Link, Offer, Request};
+pub use copying::{CopyCosts, CrossMemoryOff, cross_memory};
+pub use link::{Answer, Link, LinkUse, Offer, Received, Request};
+pub use loan::{Loan, Unreadable};
 pub use presence::Presence;
-pub use ring::Corrupt;
+pub use ring::{Corrupt, Traffic};
 pub use sys::ticks;
 
 /// Why shared memory is not used.
@@ -45,6 +50,15 @@ pub enum Unavailable {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Declares this process's memory readable for all processes of its user, where yama's
+/// `ptrace_scope` is 1 and forbids it without. Lasts as long as the process.
+///
+/// # Errors
+/// If the kernel knows no such protection, and so needs no declaration.
+pub fn declare_readable() -> io::Result<()> {
+    sys::declare_readable()
 }
 
 impl Unavailable {

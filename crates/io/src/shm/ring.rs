@@ -23,6 +23,8 @@ const SLOT: usize = 128;
 pub(crate) const INLINE: usize = SLOT - 8;
 /// Data is given out in lines of this many bytes.
 const LINE: usize = 64;
+/// What stands in place of a line in the word of a note, which lies in its slot.
+const NOTE: usize = 1;
 
 const CONSUMED: usize = 0;
 const REFUSALS: usize = 8;
@@ -63,6 +65,15 @@ pub(crate) trait Shared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the shared memory holds what no peer writes")]
 pub struct Corrupt;
+
+/// What a record is to whoever receives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A datagram of the layer above.
+    Datagram,
+    /// A word between the two ends of a link, of at most [`INLINE`] bytes.
+    Note,
+}
 
 /// The sizes of a ring. Both sides must have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +150,8 @@ pub(crate) struct Producer<M> {
     /// Per slot, `data_next` after its record.
     ends: Box<[u64]>,
     refusals: u64,
+    /// Bytes of all records published.
+    bytes: u64,
 }
 
 impl<M: Shared> Producer<M> {
@@ -154,6 +167,7 @@ impl<M: Shared> Producer<M> {
             data_free: 0,
             ends: vec![0; geometry.slots].into_boxed_slice(),
             refusals: 0,
+            bytes: 0,
         }
     }
 
@@ -182,6 +196,20 @@ impl<M: Shared> Producer<M> {
     /// # Panics
     /// If the record is longer than the geometry permits.
     pub(crate) fn publish(&mut self, head: &[u8], tail: &[u8]) -> bool {
+        self.publish_as(0, head, tail)
+    }
+
+    /// Publishes a note; `false` if there is no room.
+    ///
+    /// # Panics
+    /// If it is longer than [`INLINE`].
+    pub(crate) fn publish_note(&mut self, note: &[u8]) -> bool {
+        assert!(note.len() <= INLINE, "a note lies in its slot");
+        self.publish_as(NOTE, note, &[])
+    }
+
+    /// `mark`: what stands for a line in the word of a record that lies in its slot.
+    fn publish_as(&mut self, mark: usize, head: &[u8], tail: &[u8]) -> bool {
         let length = head.len() + tail.len();
         assert!(length <= self.geometry.record, "a record longer than the ring takes");
         if self.next - self.passed >= self.geometry.slots as u64 {
@@ -190,7 +218,7 @@ impl<M: Shared> Producer<M> {
         let slot = self.geometry.slot(self.next);
         let slot_at = self.geometry.slots_at() + slot * SLOT;
         let (at, line) = if length <= INLINE {
-            (slot_at + 8, 0)
+            (slot_at + 8, mark)
         } else {
             let Some((at, end)) = self.place(length) else { return false };
             self.data_next = end;
@@ -204,7 +232,18 @@ impl<M: Shared> Producer<M> {
         self.ends[slot] = self.data_next;
         self.memory.store(slot_at, word(self.next, length, line));
         self.next += 1;
+        self.bytes += length as u64;
         true
+    }
+
+    /// What went through, as far as the producer knows.
+    pub(crate) const fn traffic(&self) -> Traffic {
+        Traffic { records: self.next, bytes: self.bytes, refused: self.refusals }
+    }
+
+    /// Records that were not released, and the bytes of data they take.
+    pub(crate) const fn in_use(&self) -> (u64, u64) {
+        (self.next - self.passed, self.data_next - self.data_free)
     }
 
     /// Calls `each`, in order, for every record that was released since the last call, with whether
@@ -249,13 +288,31 @@ pub(crate) struct Consumer<M> {
     /// Records before this number were released.
     released: u64,
     refusals: u64,
+    /// Bytes of all records received.
+    bytes: u64,
+}
+
+/// What went through a ring since it was made, as one end has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Records, also those that were refused.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records that the receiver refused.
+    pub refused: u64,
 }
 
 impl<M: Shared> Consumer<M> {
     /// The consumer of a ring in fresh memory, all zeros.
     pub(crate) fn new(memory: M, geometry: Geometry) -> Self {
         geometry.assert_sound();
-        Self { memory, geometry, next: 0, released: 0, refusals: 0 }
+        Self { memory, geometry, next: 0, released: 0, refusals: 0, bytes: 0 }
+    }
+
+    /// What went through.
+    pub(crate) const fn traffic(&self) -> Traffic {
+        Traffic { records: self.next, bytes: self.bytes, refused: self.refusals }
     }
 
     fn published(&self) -> Option<(usize, usize)> {
@@ -270,10 +327,17 @@ impl<M: Shared> Consumer<M> {
 
     /// Hands the next record to `take`, which says whether it took or refused it. Returns whether
     /// there was one.
-    pub(crate) fn receive(&mut self, take: impl FnOnce(&[u8]) -> bool) -> Result<bool, Corrupt> {
+    pub(crate) fn receive(
+        &mut self,
+        take: impl FnOnce(Kind, &[u8]) -> bool,
+    ) -> Result<bool, Corrupt> {
         let Some((length, line)) = self.published() else { return Ok(false) };
         let slot = self.geometry.slot(self.next);
+        let mut kind = Kind::Datagram;
         let at = if length <= INLINE {
+            if line == NOTE {
+                kind = Kind::Note;
+            }
             self.geometry.slots_at() + slot * SLOT + 8
         } else {
             if length > self.geometry.record || line * LINE + length > self.geometry.data {
@@ -283,8 +347,9 @@ impl<M: Shared> Consumer<M> {
         };
         // SAFETY: the word that was loaded says that the bytes are there, and the producer leaves
         // them alone until they are released.
-        let taken = unsafe { self.memory.read(at, length, take) };
+        let taken = unsafe { self.memory.read(at, length, |bytes| take(kind, bytes)) };
         self.next += 1;
+        self.bytes += length as u64;
         if !taken {
             self.refusals = self.refusals.wrapping_add(1);
             self.memory.store(VERDICTS + slot * 8, self.next);

@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, path::Path};
 
 use tempfile::TempDir;
 
-use super::{Answer, Link, Presence, Unavailable};
+use super::{Answer, Link, Loan, Presence, Received, Unavailable, Unreadable};
 
 fn directory() -> TempDir {
     tempfile::tempdir_in(super::presence::DIRECTORY).expect("there is shared memory")
@@ -37,6 +37,10 @@ fn link(one: &mut Presence, other: &mut Presence, to: SocketAddr) -> (Link, Link
     (*near, far)
 }
 
+fn is(received: &Received<'_>, expected: &[u8]) -> bool {
+    matches!(received, Received::Record(bytes) if *bytes == expected)
+}
+
 #[test]
 fn two_endpoints_link_exchange_records_and_leave_nothing() {
     let directory = directory();
@@ -48,14 +52,14 @@ fn two_endpoints_link_exchange_records_and_leave_nothing() {
         let tail = vec![5; length];
         assert!(near.send(&[], &tail));
         assert!(far.has_news());
-        assert_eq!(far.receive(|bytes| bytes == tail), Ok(true));
+        assert_eq!(far.receive(|got| is(&got, &tail)), Ok(true));
         assert!(far.release());
         assert!(near.has_news());
         assert_eq!(near.collect(|refused| assert!(!refused)), Ok(1));
         assert!(!far.has_news() && !near.has_news());
     }
     assert!(far.send(b"ba", b"ck"));
-    assert_eq!(near.receive(|bytes| bytes == b"back"), Ok(true));
+    assert_eq!(near.receive(|got| is(&got, b"back")), Ok(true));
     assert!(near.peer_lives() && far.peer_lives());
     drop((one, other));
     assert_eq!(names(directory.path()), 0);
@@ -72,7 +76,29 @@ fn closed_link_gives_what_was_sent_before_and_is_known_to_be_closed() {
     drop(near);
     assert!(far.peer_has_closed());
     assert!(!far.peer_lives(), "its lock is gone as when it is killed");
-    assert_eq!(far.receive(|bytes| bytes == b"last"), Ok(true));
+    assert_eq!(far.receive(|got| is(&got, b"last")), Ok(true));
+}
+
+#[test]
+fn loan_crosses_a_link_in_its_order_and_each_has_a_seal_of_its_own() {
+    let directory = directory();
+    let mut one = announce(directory.path(), at(1));
+    let mut other = announce(directory.path(), at(2));
+    let (mut near, mut far) = link(&mut one, &mut other, at(2));
+    let seals = [near.next_seal(), near.next_seal(), far.next_seal(), far.next_seal()];
+    assert!(seals.iter().all(|seal| seals.iter().filter(|other| *other == seal).count() == 1));
+    let loan = Loan { name: 3, address: 4096, length: 5, seal_address: 8, seal: seals[0] };
+    assert!(near.send(b"before", b"") && near.lend(&loan) && near.send(b"after", b""));
+    assert_eq!(far.receive(|got| is(&got, b"before")), Ok(true));
+    assert_eq!(far.receive(|got| matches!(got, Received::Loan(came) if came == loan)), Ok(true));
+    assert_eq!(far.receive(|got| is(&got, b"after")), Ok(true));
+    far.release();
+    assert_eq!(near.collect(|refused| assert!(!refused)), Ok(3));
+    // Both ends are in this process, whose memory is not read.
+    assert!(!far.peer_reads() && !near.peer_reads());
+    assert_eq!(near.try_other_memory(), Err(Unreadable::SameProcess));
+    assert!(!far.peer_reads());
+    assert!(far.copy_loan(&loan, 0, &mut [0; 5]).is_err());
 }
 
 #[test]

@@ -21,7 +21,7 @@ use nix::{
     poll::{PollFd, PollFlags, ppoll},
     sys::time::TimeSpec,
 };
-use wire::{Entropy, Train};
+use wire::{Entropy, EntropySet, Train};
 
 pub use open::{OpenError, UdpOptions};
 use receive::Receiver;
@@ -82,6 +82,12 @@ impl PacketIo for UdpDevice {
 
     fn source_address(&self, entropy: Entropy) -> Option<SocketAddr> {
         self.sources.address(entropy)
+    }
+
+    fn retire_sources(&mut self, in_use: &EntropySet) {
+        // What came back for the ports that go.
+        self.take_all_feedback();
+        self.sources.retire(in_use);
     }
 
     fn limits(&self) -> Limits {

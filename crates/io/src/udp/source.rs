@@ -6,7 +6,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::Socket;
-use wire::Entropy;
+use wire::{Entropy, EntropySet};
 
 use super::{
     open::{bound_socket, grow_buffer},
@@ -43,12 +43,18 @@ struct SourcePort {
     connected: Option<SocketAddr>,
     last: Option<SocketAddr>,
     in_a_row: u32,
+    /// It was not in use when last asked about.
+    is_idle: bool,
 }
 
 /// Trains in a row to one destination after which connecting pays.
 const WORTH_CONNECTING: u32 = 8;
 
 impl SourcePort {
+    const fn new(socket: Socket) -> Self {
+        Self { socket, connected: None, last: None, in_a_row: 0, is_idle: false }
+    }
+
     /// Notes a train for `destination`. Returns whether the socket is connected to it.
     fn prepare(&mut self, destination: SocketAddr) -> bool {
         if self.connected == Some(destination) {
@@ -92,12 +98,24 @@ impl SourcePorts {
             Some(port) => port,
             None => {
                 let socket = source_socket(self.bind_to, self.send_buffer)?;
-                slot.insert(SourcePort { socket, connected: None, last: None, in_a_row: 0 })
+                slot.insert(SourcePort::new(socket))
             }
         };
         // A socket of all addresses would keep the one chosen for its first destination.
         let is_connected = !self.bind_to.ip().is_unspecified() && port.prepare(destination);
         Ok(Outlet { socket: port.socket.as_fd(), is_connected })
+    }
+
+    /// Closes the sockets that are not in use now and were not when last asked about.
+    pub(super) fn retire(&mut self, in_use: &EntropySet) {
+        for (index, slot) in (0..=u8::MAX).zip(&mut self.ports) {
+            let Some(port) = slot else { continue };
+            let was_idle = port.is_idle;
+            port.is_idle = !in_use.contains(Entropy(index));
+            if was_idle && port.is_idle {
+                *slot = None;
+            }
+        }
     }
 
     /// The address datagrams of an entropy value leave from, if any left yet.

@@ -1,5 +1,7 @@
 //! Limits and thresholds.
 
+use super::sequel::Order;
+
 /// What bounds an [`super::Rdm`] and where its protocols change over.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -21,6 +23,8 @@ pub struct Config {
     /// arrive, they may move to a full unexpected store; what it then holds too much counts
     /// here. So the two limits together bound [`super::Rdm::stored_bytes`].
     pub ahead_bytes: usize,
+    /// Which operations wait for which earlier ones to the same peer.
+    pub order: Order,
     /// How many sends, and how many receives, may wait for completion or to be polled.
     pub max_operations: usize,
 }
@@ -34,6 +38,7 @@ impl Default for Config {
             first_grant: 256 << 10,
             unexpected_bytes: 64 << 20,
             ahead_bytes: 32 << 20,
+            order: Order::NONE,
             max_operations: 65_536,
         }
     }

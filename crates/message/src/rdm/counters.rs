@@ -26,6 +26,10 @@ pub struct Counters {
     pub landing_hits: u64,
     /// Trains that were something else than predicted.
     pub landing_misses: u64,
+    /// Messages of which bytes were copied out of the sender's memory.
+    pub copied_messages: u64,
+    /// Those bytes.
+    pub copied_bytes: u64,
     /// Writes of peers that were placed here.
     pub remote_writes: u64,
     /// Reads of peers that were begun here.

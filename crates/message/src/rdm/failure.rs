@@ -15,8 +15,7 @@ impl Rdm {
             return self.cancel_send(op);
         }
         let Some(receive) = self.posted.take_op(op) else { return false };
-        let from = receive.from;
-        self.fail_receive(receive, from, None, OperationError::Canceled);
+        self.fail_posted(receive, OperationError::Canceled);
         true
     }
 
@@ -28,7 +27,7 @@ impl Rdm {
         self.fail_sends(peer, error);
         for op in self.posted.all_directed(peer) {
             if let Some(receive) = self.posted.take_op(op) {
-                self.fail_receive(receive, Some(peer), None, error);
+                self.fail_posted(receive, error);
             }
         }
         for is_read in [false, true] {

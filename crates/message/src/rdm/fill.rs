@@ -1,9 +1,10 @@
 //! Datagrams: what goes into the next one, and writing one again.
 
 use bytes::Bytes;
+use memory::{Access, Regions};
 use slab::Slab;
 use srd::Filled;
-use wire::{Frame, OneSided, PeerId, Token, Train};
+use wire::{Frame, MessageSeq, OneSided, PeerId, Token, Train};
 
 use super::{
     Rdm,
@@ -33,6 +34,9 @@ impl Rdm {
         room: usize,
         train: &mut Train,
     ) -> Option<Filled> {
+        if self.served > 0 {
+            self.refuse_revoked();
+        }
         let room = room.min(MAX_DATAGRAM);
         if room < MIN_ROOM {
             return None;
@@ -51,7 +55,7 @@ impl Rdm {
             }
         }
         let active = self.peers.active_mut(peer)?;
-        let filled = match (turn, active.queue.front(), active.ready.front()) {
+        let filled = match (turn, active.front(&self.sends), active.ready.front()) {
             (true, Some(at), _) if matches!(self.sends[at].kind, Kind::Message) => {
                 self.fill_start(peer, at, room, train)
             }
@@ -73,7 +77,7 @@ impl Rdm {
         if !active.control.is_empty() || !active.redo.is_empty() {
             return false;
         }
-        match active.queue.front() {
+        match active.front(&self.sends) {
             Some(at) if active.is_turn_of_queue() => self.is_long(&self.sends[at]),
             _ => !active.ready.is_empty(),
         }
@@ -146,33 +150,29 @@ impl Rdm {
         heads: &mut Vec<u8>,
         parts: &mut Vec<Part>,
     ) -> Option<Bytes> {
-        let state = self.peers.peer_mut(peer);
-        while let Some(at) = state.active()?.queue.front() {
+        while let Some(at) = self.peers.active(peer)?.front(&self.sends) {
             let length = whole_len(&self.sends[at]);
             if length > left {
                 return None;
             }
             left -= length;
-            let next = state.next_send;
-            let active = state.active_mut()?;
-            active.queue.remove(&mut self.sends, 0, at);
+            self.begin(peer, at);
             let send = &mut self.sends[at];
-            let is_message = matches!(send.kind, Kind::Message);
-            send.begin(if is_message { next } else { send.seq });
             send.sent = send.data.len();
             send.limit = send.sent;
             send.in_flight = 1;
-            active.queued_bytes -= send.sent as u64;
-            if is_message {
-                state.next_send = next.next();
+            let sent = send.sent as u64;
+            if !matches!(send.kind, Kind::Message) {
+                self.one_sided_begun(peer, at);
             }
-            let active = state.active()?;
+            let active = self.peers.activate(peer);
+            active.queued_bytes -= sent;
             let part = Part::Message(key(at));
             parts.push(part);
             part_frame(part, &self.sends).emit(heads);
             let data = &self.sends[at].data;
             if data.len() > COPY_BYTES
-                && active.queue.front().is_none_or(|next| whole_len(&self.sends[next]) > left)
+                && active.front(&self.sends).is_none_or(|next| whole_len(&self.sends[next]) > left)
             {
                 return Some(data.clone());
             }
@@ -181,17 +181,31 @@ impl Rdm {
         None
     }
 
-    fn fill_start(&mut self, peer: PeerId, at: usize, room: usize, train: &mut Train) -> Filled {
+    /// Takes an operation out of its queue and gives it its number.
+    fn begin(&mut self, peer: PeerId, at: usize) -> MessageSeq {
         let state = self.peers.peer_mut(peer);
-        let seq = state.next_send;
-        state.next_send = seq.next();
+        let send = &mut self.sends[at];
+        let seq = state.number(&send.kind, send.seq);
+        send.begin(seq);
+        let class = send.kind.class();
         let active = self.peers.activate(peer);
-        active.queue.remove(&mut self.sends, 0, at);
+        match class {
+            Some(class) => {
+                active.unfinished.begin(class);
+                active.queue.remove(&mut self.sends, 0, at);
+            }
+            None => active.answers.remove(&mut self.sends, 0, at),
+        }
+        seq
+    }
+
+    fn fill_start(&mut self, peer: PeerId, at: usize, room: usize, train: &mut Train) -> Filled {
+        let seq = self.begin(peer, at);
+        let active = self.peers.activate(peer);
         active.run = 0;
         let send = &mut self.sends[at];
         let total = send.data.len();
         let length = total.min(room - START_HEAD);
-        send.begin(seq);
         send.sent = length;
         send.limit = if total <= self.config.eager_bytes {
             total
@@ -219,11 +233,10 @@ impl Rdm {
 
     /// Begins a write that takes several datagrams. It goes on after those that began before.
     fn fill_write(&mut self, peer: PeerId, at: usize, room: usize, train: &mut Train) -> Filled {
+        self.begin(peer, at);
         let active = self.peers.activate(peer);
-        active.queue.remove(&mut self.sends, 0, at);
         active.run = 0;
         let send = &mut self.sends[at];
-        send.begin(send.seq);
         send.limit = send.data.len();
         active.make_ready(send.serial, key(at));
         let oldest = active.ready.front().map_or(at, |&(_, op)| op as usize);
@@ -247,7 +260,7 @@ impl Rdm {
             }
         }
         let length = short(length);
-        let tail = emit_part(send, offset, length, train.heads());
+        let tail = emit_part(send, offset, length, train.heads(), &self.regions);
         self.filled(peer, Content::Segment { op: key(at), offset, length }, tail, run)
     }
 
@@ -275,6 +288,7 @@ impl Rdm {
         let active = self.peers.activate(peer);
         active.in_flight += 1;
         active.run = run;
+        active.look_at_front(&self.sends);
         active.announced = active.has_work();
         let more = active.announced;
         Filled { token, tail, solicit: ends_message || !more, ends_train, more }
@@ -297,7 +311,7 @@ impl Rdm {
                 if !send.is_wanted() {
                     return Bytes::new();
                 }
-                emit_part(send, offset, length, heads)
+                emit_part(send, offset, length, heads, &self.regions)
             }
             Content::Bundle { parts, tail } => self.refill_bundle(parts, *tail, heads),
         }
@@ -341,7 +355,7 @@ pub(super) fn whole_frame(send: &SendOp) -> Frame {
             return Frame::Message { seq, tag: send.tag, data: send.remote_data, length };
         }
         Kind::Write { .. } | Kind::Data { .. } => return segment_frame(send, 0, length),
-        &Kind::Read { place, total, unscheduled } => {
+        &Kind::Read { place, total, unscheduled, .. } => {
             OneSided::Read { seq, place, total, unscheduled }
         }
         &Kind::Atomic { place, atomic, fetch, count } => OneSided::Atomic {
@@ -399,14 +413,27 @@ pub(super) fn segment_frame(send: &SendOp, offset: usize, length: u16) -> Frame 
 }
 
 /// Writes a part: its head, and its payload unless that is returned.
-pub(super) fn emit_part(send: &SendOp, offset: usize, length: u16, heads: &mut Vec<u8>) -> Bytes {
-    segment_frame(send, offset, length).emit(heads);
+pub(super) fn emit_part(
+    send: &SendOp,
+    offset: usize,
+    length: u16,
+    heads: &mut Vec<u8>,
+    regions: &Regions,
+) -> Bytes {
+    let head = segment_frame(send, offset, length);
     let length = usize::from(length);
-    let Kind::Data { region, begin, .. } = &send.kind else {
+    let Kind::Data { region, begin, key } = &send.kind else {
+        head.emit(heads);
         return send.data.slice(offset..offset + length);
     };
     // A region may change at any time: what leaves is what it holds now. A tail, as the checksum
     // covers all heads, and a reader that places the payload directly has only the frame's.
-    let bytes = region.copy(begin + offset, length);
-    bytes.expect("the read was checked when it was taken").into()
+    let place = (begin + offset) as u64;
+    let copied = regions.visit(*key, Access::READ, place, length as u64, |found, at| {
+        if found.is_same(region) { found.copy(at, length).ok() } else { None }
+    });
+    // Another endpoint took it back: nothing leaves, and a refusal follows.
+    let Ok(Some(bytes)) = copied else { return Bytes::new() };
+    head.emit(heads);
+    bytes.into()
 }

@@ -30,7 +30,7 @@ impl Rdm {
     /// Enters a message that met its receive.
     pub(super) fn open_grants(&mut self, at: usize) {
         let placing = &mut self.placing[at];
-        if placing.authorised == placing.needed {
+        if placing.wanted() == 0 {
             return;
         }
         placing.scheduled = true;
@@ -60,14 +60,20 @@ impl Rdm {
         let active = self.peers.activate(peer);
         self.grants.granted -= placing.granted;
         active.granted -= placing.granted;
-        if placing.authorised < placing.needed {
-            active.wants.retain(|&wanting| wanting != at);
-            if active.wants.is_empty() {
-                self.grants.turns.retain(|&turn| turn != peer);
-            }
-        }
         active.scheduled -= 1;
         self.grants.senders -= usize::from(active.scheduled == 0);
+        if placing.wanted() > 0 {
+            self.want_no_more(peer, at);
+        }
+    }
+
+    /// Takes a message out of those that want more.
+    pub(super) fn want_no_more(&mut self, peer: PeerId, at: u32) {
+        let active = self.peers.activate(peer);
+        active.wants.retain(|&wanting| wanting != at);
+        if active.wants.is_empty() {
+            self.grants.turns.retain(|&turn| turn != peer);
+        }
     }
 
     /// Bytes that counted against the budget have arrived.
@@ -105,7 +111,7 @@ impl Rdm {
             let Some(active) = self.peers.active_mut(peer) else { continue };
             let Some(&at) = active.wants.front() else { continue };
             let placing = &mut self.placing[at as usize];
-            let wanted = placing.needed - placing.authorised;
+            let wanted = placing.wanted();
             let least = if active.granted == 0 { MIN_GRANT } else { 0 };
             let left = budget.saturating_sub(self.grants.granted).max(least);
             let allowance =
@@ -127,7 +133,7 @@ impl Rdm {
                 placing.grant_queued = true;
                 active.control.push_back(Control::Grant(placing.stream));
             }
-            if placing.authorised == placing.needed {
+            if placing.wanted() == 0 {
                 active.wants.pop_front();
             }
             if !active.wants.is_empty() {

@@ -8,9 +8,11 @@ use wire::{MessageSeq, OneSidedKind, PeerId, RemotePlace};
 use super::{
     Rdm, SendRequest, TagMatch,
     matching::Receive,
+    peers::Control,
     placing::{Arriving, Placing},
     records::Refusal,
-    send::{Kind, Stage},
+    send::{Kind, SendOp, Stage},
+    sequel::OperationClass,
     stream::Stream,
     unexpected::Envelope,
 };
@@ -84,9 +86,8 @@ impl Rdm {
     pub fn post_write(&mut self, peer: PeerId, request: WriteRequest) -> Result<OpId, Busy> {
         self.admit(0)?;
         let WriteRequest { data, place, remote_data, context, complete } = request;
-        let seq = self.next_transfer(peer);
         let request = SendRequest { data, tag: None, remote_data, context, complete };
-        Ok(self.enqueue(peer, Kind::Write { place }, seq, request))
+        Ok(self.enqueue(peer, Kind::Write { place }, MessageSeq::default(), request))
     }
 
     /// Posts a read of a region of `peer`. The buffer comes back with the completion.
@@ -103,21 +104,62 @@ impl Rdm {
             return Err((busy, buffer));
         }
         let total = buffer.len() as u64;
+        let kind = Kind::Read { place, total, unscheduled: 0, buffer };
+        let request = SendRequest { context, complete: true, ..SendRequest::default() };
+        Ok(self.enqueue(peer, kind, MessageSeq::default(), request))
+    }
+
+    /// A one-sided operation leaves: what comes back has to find it.
+    pub(super) fn one_sided_begun(&mut self, peer: PeerId, at: usize) {
+        let send = &mut self.sends[at];
+        let (seq, context, complete) = (send.seq, send.context, send.complete);
+        let op = OpId::send(at, send.serial);
+        match &mut send.kind {
+            Kind::Read { buffer, .. } => {
+                let buffer = std::mem::take(buffer);
+                self.read_begun(
+                    at,
+                    Receive {
+                        op,
+                        context,
+                        from: Some(peer),
+                        tag: TagMatch::Untagged,
+                        buffer,
+                        piece: None,
+                    },
+                );
+            }
+            &mut Kind::Atomic { atomic, fetch, count, .. } => {
+                let bytes = usize::from(count) * atomic.datatype.size();
+                let wanted = if fetch { bytes } else { 0 };
+                self.peers.activate(peer).awaited += 1;
+                self.atomics.insert((peer, seq), PendingAtomic { op, context, complete, wanted });
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes ready for the bytes of a read, and says in the request how many may come at once.
+    fn read_begun(&mut self, at: usize, receive: Receive) {
+        let SendOp { peer, seq, .. } = self.sends[at];
+        let total = receive.buffer.len() as u64;
         let unscheduled = clamp(total, self.config.unscheduled_bytes.max(1)) as u64;
-        let seq = self.next_transfer(peer);
-        let kind = Kind::Read { place, total, unscheduled: 0 };
-        let op = self.enqueue(peer, kind, seq, SendRequest { context, ..SendRequest::default() });
-        let (from, tag) = (Some(peer), TagMatch::Untagged);
-        let receive = Receive { op, context, from, tag, buffer };
         let envelope = Envelope { peer, seq, tag: None, remote_data: None, total, unscheduled };
-        let at = self.expect_stream(receive, envelope, Stream::Read(seq));
-        self.open_grants(at);
+        let stream = Stream::Read(seq);
+        let to = self.expect_stream(receive, envelope, stream);
+        self.open_grants(to);
         // What is granted by now the request itself says.
-        let placing = &mut self.placing[at];
+        let placing = &mut self.placing[to];
         let granted = u32::try_from(placing.authorised).unwrap_or(u32::MAX);
         placing.envelope.unscheduled = granted.into();
-        self.sends[op.index()].kind = Kind::Read { place, total, unscheduled: granted };
-        Ok(op)
+        if placing.grant_queued {
+            placing.grant_queued = false;
+            let control = &mut self.peers.activate(peer).control;
+            control.retain(|&waiting| waiting != Control::Grant(stream));
+        }
+        if let Kind::Read { unscheduled, .. } = &mut self.sends[at].kind {
+            *unscheduled = granted;
+        }
     }
 
     /// Posts an atomic operation. Those to one peer are executed in the order they were posted,
@@ -145,23 +187,10 @@ impl Rdm {
         }
         self.admit(self.atomics.len())?;
         let fetch = fetch || atomic.operator.operands() != 1;
-        let state = self.peers.peer_mut(peer);
-        let seq = state.next_atomic;
-        state.next_atomic = seq.next();
         let kind = Kind::Atomic { place, atomic, fetch, count };
-        let request = SendRequest { data: operands, context, ..SendRequest::default() };
-        let op = self.enqueue(peer, kind, seq, request);
-        self.peers.activate(peer).awaited += 1;
-        let wanted = if fetch { bytes } else { 0 };
-        self.atomics.insert((peer, seq), PendingAtomic { op, context, complete, wanted });
-        Ok(op)
-    }
-
-    fn next_transfer(&mut self, peer: PeerId) -> MessageSeq {
-        let state = self.peers.peer_mut(peer);
-        let seq = state.next_transfer;
-        state.next_transfer = seq.next();
-        seq
+        let data = operands;
+        let request = SendRequest { data, context, complete, ..SendRequest::default() };
+        Ok(self.enqueue(peer, kind, MessageSeq::default(), request))
     }
 
     /// The result of an atomic operation.
@@ -182,6 +211,7 @@ impl Rdm {
         if let Some(active) = self.peers.active_mut(peer) {
             active.awaited -= 1;
         }
+        self.finished(peer, OperationClass::Atomic);
         Some(pending)
     }
 
@@ -208,6 +238,7 @@ impl Rdm {
     pub(super) fn complete_read(&mut self, placing: Placing, result: Result<(), OperationError>) {
         self.operations.reads.count(result.is_ok());
         let Receive { op, context, from, buffer, .. } = placing.receive;
+        self.finished(placing.envelope.peer, OperationClass::Read);
         let event = Event::Read { buffer };
         self.completions.push_back(Completion { op, context, peer: from, event, result });
     }

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use wire::{PeerId, Tag};
 
+use super::multi::Piece;
 use crate::{
     OpId,
     chain::{Chain, Link, Linked},
@@ -55,6 +56,8 @@ pub(super) struct Receive {
     pub(super) from: Option<PeerId>,
     pub(super) tag: TagMatch,
     pub(super) buffer: Buffer,
+    /// It takes one of many messages of a buffer; where it waits for messages, all of them.
+    pub(super) piece: Option<Piece>,
 }
 
 #[derive(Debug)]
@@ -156,7 +159,13 @@ impl PostedReceives {
         found.into_iter().map(|posted| posted.receive.op).collect()
     }
 
-    fn find(&self, peer: PeerId, tag: Option<Tag>) -> Option<usize> {
+    /// Whether the receive at `at` is a multi-receive, and which.
+    pub(super) fn piece(&self, at: usize) -> Option<Piece> {
+        self.entries[at].receive.piece
+    }
+
+    /// The receive that a message from `peer` meets.
+    pub(super) fn find(&self, peer: PeerId, tag: Option<Tag>) -> Option<usize> {
         let (space, exact) = match tag {
             Some(tag) => (&self.tagged, tag),
             None => (&self.untagged, Tag(0)),
@@ -181,7 +190,7 @@ impl PostedReceives {
         masked.or(oldest)
     }
 
-    fn remove(&mut self, at: usize) -> Receive {
+    pub(super) fn remove(&mut self, at: usize) -> Receive {
         let Receive { from, tag, .. } = self.entries[at].receive;
         let space = match tag {
             TagMatch::Untagged => &mut self.untagged,
@@ -209,7 +218,14 @@ mod tests {
 
     fn receive(serial: u32, from: Option<PeerId>, tag: TagMatch) -> Receive {
         let op = OpId::matched_receive(serial);
-        Receive { op, context: u64::from(serial), from, tag, buffer: Buffer::default() }
+        Receive {
+            op,
+            context: u64::from(serial),
+            from,
+            tag,
+            buffer: Buffer::default(),
+            piece: None,
+        }
     }
 
     fn tagged(tag: u64, ignore: u64) -> TagMatch {

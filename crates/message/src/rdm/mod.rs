@@ -2,7 +2,8 @@
 //!
 //! One file per concern: `send` and `fill` make datagrams, `receive` takes them apart, `order`
 //! holds what is ahead of its turn, `matching` and `unexpected` bring messages and receives
-//! together, `placing`, `grants` and `landing` get large messages into their buffers.
+//! together, `placing`, `grants` and `landing` get large messages into their buffers, `loan` by
+//! copying them from where they are.
 //! `initiate` posts one-sided operations and `serve` executes those of peers.
 
 mod config;
@@ -12,7 +13,9 @@ mod fill;
 mod grants;
 mod initiate;
 mod landing;
+mod loan;
 mod matching;
+mod multi;
 mod order;
 mod peers;
 mod placing;
@@ -21,6 +24,7 @@ mod receive;
 mod reclaim;
 mod records;
 mod send;
+mod sequel;
 mod serve;
 mod stored;
 mod stream;
@@ -40,15 +44,19 @@ pub use self::{
     counters::{Counters, OperationCounters, Tally},
     initiate::{AtomicRefused, AtomicRequest, MAX_ATOMIC_BYTES, ReadRequest, WriteRequest},
     landing::{Landed, LandingOffer},
+    loan::{Copying, Lent, LoanUse},
     matching::TagMatch,
+    multi::MultiReceiveRequest,
     receive::{PeekInfo, ReceiveRequest},
     send::SendRequest,
+    sequel::{OperationClass, Order},
 };
 use self::{
     grants::Grants,
     initiate::PendingAtomic,
     landing::Landing,
     matching::PostedReceives,
+    multi::Multi,
     peers::Peers,
     placing::{Arriving, Placing},
     records::Records,
@@ -102,6 +110,7 @@ pub struct Rdm {
     open: FxHashMap<(PeerId, Stream), usize>,
     records: Records,
     posted: PostedReceives,
+    multis: Slab<Multi>,
     unexpected: UnexpectedStore,
     placing: Slab<Placing>,
     arriving: FxHashMap<(PeerId, Stream), Arriving>,
@@ -111,6 +120,8 @@ pub struct Rdm {
     /// Bytes held of messages ahead of their turn.
     ahead: usize,
     regions: Regions,
+    /// Regions that had been taken back when it was looked last.
+    revocations_seen: u64,
     /// Atomic operations on memory of peers that have no result yet.
     atomics: FxHashMap<(PeerId, MessageSeq), PendingAtomic>,
     /// How many of the sends answer operations of peers.

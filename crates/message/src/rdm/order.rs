@@ -35,7 +35,10 @@ impl Rdm {
             }
             _ => return self.hold(peer, seq, Some(first), 0, payload),
         }
-        let receive = self.posted.take(peer, first.tag);
+        if self.is_overfull() {
+            return Delivery::NotReady;
+        }
+        let receive = self.meet(&first);
         if receive.is_none()
             && !self.unexpected.has_room(payload.len(), self.config.unexpected_bytes)
         {
@@ -138,7 +141,7 @@ impl Rdm {
             let Some(Held { first, stored, .. }) = self.release(peer, seq) else { return };
             match first {
                 None => self.pool.recycle(stored),
-                Some(first) => match self.posted.take(peer, first.tag) {
+                Some(first) => match self.meet(&first) {
                     Some(receive) => {
                         self.counters.expected_messages += 1;
                         self.receive_stored(receive, first, stored);

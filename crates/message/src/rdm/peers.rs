@@ -9,6 +9,8 @@ use super::{
     order::Held,
     reclaim::Redo,
     records::Refusal,
+    send::Kind,
+    sequel::Unfinished,
     serve::{Begun, HeldAtomic},
     stream::Stream,
 };
@@ -58,6 +60,19 @@ impl Default for Peer {
 }
 
 impl Peer {
+    /// The number of an operation that begins. What answers the peer has the peer's.
+    pub(super) const fn number(&mut self, kind: &Kind, own: MessageSeq) -> MessageSeq {
+        let next = match kind {
+            Kind::Message => &mut self.next_send,
+            Kind::Write { .. } | Kind::Read { .. } => &mut self.next_transfer,
+            Kind::Atomic { .. } => &mut self.next_atomic,
+            Kind::Data { .. } | Kind::Result => return own,
+        };
+        let number = *next;
+        *next = number.next();
+        number
+    }
+
     pub(super) fn active(&self) -> Option<&Active> {
         self.active.as_deref()
     }
@@ -85,6 +100,13 @@ pub(super) struct Active {
     pub(super) redo: VecDeque<Redo>,
     /// Sends that have not begun, in order.
     pub(super) queue: Chain,
+    /// The first of them waits for operations that have begun.
+    pub(super) is_kept: bool,
+    /// The next operation posted waits for all before it.
+    pub(super) fence: bool,
+    pub(super) unfinished: Unfinished,
+    /// Results of the peer's operations, which wait for nothing.
+    pub(super) answers: Chain,
     /// Large sends that may go on, oldest first, each with its serial number.
     pub(super) ready: VecDeque<(u32, u32)>,
     /// Datagrams of large messages since the queue had a turn.
@@ -123,7 +145,8 @@ impl Active {
     pub(super) fn has_work(&self) -> bool {
         !self.control.is_empty()
             || !self.redo.is_empty()
-            || !self.queue.is_empty()
+            || !self.answers.is_empty()
+            || !(self.queue.is_empty() || self.is_kept)
             || !self.ready.is_empty()
     }
 
@@ -131,6 +154,11 @@ impl Active {
     /// that has begun: small messages overtake large ones, but do not starve them.
     pub(super) fn is_turn_of_queue(&self) -> bool {
         self.ready.is_empty() || self.run >= SEGMENTS_PER_TURN
+    }
+
+    /// What waits to be sent will not be.
+    pub(super) fn forget_queues(&mut self) {
+        (self.queue, self.answers, self.is_kept) = (Chain::default(), Chain::default(), false);
     }
 
     /// Inserts a large send by age.
@@ -142,6 +170,7 @@ impl Active {
 
     fn is_idle(&self) -> bool {
         !self.has_work()
+            && self.queue.is_empty()
             && self.in_flight == 0
             && self.waiting == 0
             && self.arriving == 0

@@ -33,6 +33,10 @@ pub(super) struct Placing {
     pub(super) ranges: Ranges,
     /// The sender may send up to here.
     pub(super) authorised: usize,
+    /// All that is needed from here on is there, or the sender may send it.
+    pub(super) tail: usize,
+    /// Bytes of it were copied out of the sender's memory.
+    pub(super) is_copied: bool,
     /// Bytes of this message that count against the grant budget.
     pub(super) granted: usize,
     /// It counts among its sender's messages that need grants.
@@ -130,6 +134,8 @@ impl Rdm {
             received: 0,
             ranges: Ranges::default(),
             authorised: clamp(envelope.unscheduled, needed),
+            tail: needed,
+            is_copied: false,
             granted: 0,
             scheduled: false,
             grant_queued: false,
@@ -237,13 +243,13 @@ impl Rdm {
         }
     }
 
-    fn finish_if_complete(&mut self, at: usize) -> bool {
+    pub(super) fn finish_if_complete(&mut self, at: usize) -> bool {
         let placing = &self.placing[at];
         if placing.received < placing.needed {
             return false;
         }
         let Envelope { peer, seq, total, unscheduled, .. } = placing.envelope;
-        let sender_waits = unscheduled.max(placing.authorised as u64) < total;
+        let sender_waits = placing.is_copied || unscheduled.max(placing.authorised as u64) < total;
         let placing = self.end_placing(at);
         if sender_waits {
             self.peers.activate(peer).control.push_back(Control::Stop(seq));
@@ -279,6 +285,7 @@ impl Rdm {
             Ok(())
         };
         self.operations.receives.count(result.is_ok());
+        let piece = receive.piece;
         self.completions.push_back(Completion {
             op: receive.op,
             context: receive.context,
@@ -288,10 +295,12 @@ impl Rdm {
                 remote_data: envelope.remote_data,
                 length: envelope.total.min(room),
                 message_length: envelope.total,
+                offset: piece.map_or(0, |piece| piece.offset as u64),
                 buffer: receive.buffer,
             },
             result,
         });
+        self.piece_over(piece);
     }
 
     /// Completes a receive that got no message, or only part of one, in error.
@@ -303,6 +312,7 @@ impl Rdm {
         error: OperationError,
     ) {
         self.operations.receives.count(false);
+        let piece = receive.piece;
         self.completions.push_back(Completion {
             op: receive.op,
             context: receive.context,
@@ -312,9 +322,11 @@ impl Rdm {
                 remote_data: envelope.and_then(|envelope| envelope.remote_data),
                 length: 0,
                 message_length: envelope.map_or(0, |envelope| envelope.total),
+                offset: piece.map_or(0, |piece| piece.offset as u64),
                 buffer: receive.buffer,
             },
             result: Err(error),
         });
+        self.piece_over(piece);
     }
 }

@@ -38,6 +38,12 @@ impl Ranges {
         added
     }
 
+    /// Whether no byte of `bytes` is missing.
+    pub(super) fn covers(&self, bytes: &Range<usize>) -> bool {
+        let around = |range: &Range<usize>| range.start <= bytes.start && bytes.end <= range.end;
+        self.ranges.iter().any(around)
+    }
+
     /// The first missing range below `limit`; empty at `limit` if none is missing.
     pub(super) fn first_hole(&self, limit: usize) -> Range<usize> {
         match self.ranges.as_slice() {
@@ -47,6 +53,18 @@ impl Ranges {
             [first, ..] => 0..first.start.min(limit),
             [] => 0..limit,
         }
+    }
+
+    /// The last missing range below `limit`; empty if none is missing.
+    pub(super) fn last_hole_before(&self, limit: usize) -> Range<usize> {
+        let mut end = limit;
+        for range in self.ranges.iter().rev().filter(|range| range.start < limit) {
+            if range.end < end {
+                return range.end..end;
+            }
+            end = range.start;
+        }
+        0..end
     }
 
     /// What is missing after the last byte that arrived.
@@ -71,6 +89,7 @@ mod tests {
                 let start = (state >> 8) as usize % 12;
                 let end = start + (state >> 20) as usize % (13 - start);
                 let missing = bitmap[start..end].iter().filter(|byte| !**byte).count();
+                assert!(start == end || ranges.covers(&(start..end)) == (missing == 0));
                 bitmap[start..end].fill(true);
                 assert_eq!(ranges.insert(start..end), missing);
                 let hole = bitmap.iter().position(|byte| !byte).unwrap_or(12);
@@ -79,6 +98,13 @@ mod tests {
                 assert_eq!(ranges.first_hole(12), hole..hole_end);
                 let last = bitmap.iter().rposition(|byte| *byte).map_or(0, |at| at + 1);
                 assert_eq!(ranges.last_hole(12), last..12);
+                for limit in 0..=12 {
+                    let below = &bitmap[..limit];
+                    let end = below.iter().rposition(|byte| !*byte).map_or(0, |at| at + 1);
+                    let before = below[..end].iter().rposition(|byte| *byte);
+                    let hole = before.map_or(0, |at| at + 1)..end;
+                    assert_eq!(ranges.last_hole_before(limit), hole);
+                }
             }
         }
     }

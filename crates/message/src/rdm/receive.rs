@@ -46,21 +46,30 @@ impl Rdm {
     /// [`Busy`] at the operation limit, with the buffer.
     pub fn post_receive(&mut self, request: ReceiveRequest) -> Result<OpId, (Busy, Buffer)> {
         let ReceiveRequest { buffer, from, tag, context } = request;
-        let receives = self.posted.len() + self.placing.len() + self.completions.len();
-        if receives >= self.config.max_operations {
+        if self.receives_waiting() >= self.config.max_operations {
             return Err((Busy, buffer));
         }
         let op = OpId::matched_receive(self.next_serial());
-        let receive = Receive { op, context, from, tag, buffer };
+        let receive = Receive { op, context, from, tag, buffer, piece: None };
         let Some(at) = self.unexpected.find(from, tag) else {
             return Ok(self.posted.insert(receive));
         };
+        self.receive_unexpected(receive, at);
+        Ok(op)
+    }
+
+    /// Receives that wait for messages or to be polled.
+    pub(super) fn receives_waiting(&self) -> usize {
+        self.posted.len() + self.placing.len() + self.completions.len()
+    }
+
+    /// A receive meets the stored message at `at`.
+    pub(super) fn receive_unexpected(&mut self, receive: Receive, at: usize) {
         let message = self.unexpected.remove(at);
         let peer = message.envelope.peer;
         self.arrived(peer, message.envelope.stream());
         self.receive_stored(receive, message.envelope, message.stored);
         self.peers.settle(peer);
-        Ok(op)
     }
 
     /// The oldest stored message that a receive would meet. It stays stored.

@@ -100,7 +100,7 @@ impl Rdm {
                 let length =
                     short((end - from).min(room - segment_frame(send, from, 0).head_len()));
                 let upto = from + usize::from(length);
-                let tail = emit_part(send, from, length, train.heads());
+                let tail = emit_part(send, from, length, train.heads(), &self.regions);
                 self.put_back(peer, op, upto, end);
                 self.filled(peer, Content::Segment { op, offset: from, length }, tail, 0)
             }

@@ -1,14 +1,16 @@
 //! Sends: from being posted until the last datagram is acknowledged.
 
 use bytes::Bytes;
-use memory::{Atomic, Region};
+use memory::{Atomic, Buffer, Region};
 use wire::{MessageSeq, PeerId, RemotePlace, Tag, Token};
 
 use super::{
     Rdm,
+    loan::Seal,
     peers::Control,
     reclaim::Redo,
     records::{Content, Part},
+    sequel::{OperationClass, Predecessors},
     stream::Stream,
 };
 use crate::{
@@ -45,6 +47,8 @@ pub(super) enum Kind {
         place: RemotePlace,
         total: u64,
         unscheduled: u32,
+        /// Where the bytes will go, until the read begins.
+        buffer: Buffer,
     },
     /// An operation on it, whose result comes in a frame.
     Atomic {
@@ -77,6 +81,8 @@ pub(super) enum Stage {
 pub(super) struct SendOp {
     pub(super) peer: PeerId,
     pub(super) kind: Kind,
+    /// Goes before the data goes.
+    pub(super) seal: Option<Seal>,
     pub(super) data: Bytes,
     pub(super) tag: Option<Tag>,
     pub(super) remote_data: Option<u64>,
@@ -93,7 +99,9 @@ pub(super) struct SendOp {
     pub(super) in_flight: u32,
     pub(super) serial: u32,
     pub(super) context: u64,
-    complete: bool,
+    pub(super) complete: bool,
+    /// What of earlier operations it waits for.
+    pub(super) after: Predecessors,
     pub(super) stage: Stage,
     link: Link,
 }
@@ -105,6 +113,19 @@ impl Linked for SendOp {
 
     fn link_mut(&mut self, _lane: usize) -> &mut Link {
         &mut self.link
+    }
+}
+
+impl Kind {
+    /// What it is to those that wait for it; answers to the peer are nothing.
+    pub(super) const fn class(&self) -> Option<OperationClass> {
+        match self {
+            Self::Message => Some(OperationClass::Send),
+            Self::Write { .. } => Some(OperationClass::Write),
+            Self::Read { .. } => Some(OperationClass::Read),
+            Self::Atomic { .. } => Some(OperationClass::Atomic),
+            Self::Data { .. } | Self::Result => None,
+        }
     }
 }
 
@@ -170,11 +191,16 @@ impl Rdm {
         seq: MessageSeq,
         request: SendRequest,
     ) -> OpId {
+        let class = kind.class();
         let at = self.insert_send(peer, kind, seq, request);
+        let after = class.map(|class| self.predecessors(peer, class));
+        self.sends[at].after = after.unwrap_or_default();
         let SendOp { serial, end, .. } = self.sends[at];
         let active = self.peers.activate(peer);
-        active.queue.push_back(&mut self.sends, 0, at);
+        let lane = if class.is_some() { &mut active.queue } else { &mut active.answers };
+        lane.push_back(&mut self.sends, 0, at);
         active.queued_bytes += end as u64;
+        active.look_at_front(&self.sends);
         self.peers.announce(peer);
         OpId::send(at, serial)
     }
@@ -192,6 +218,7 @@ impl Rdm {
         self.sends.insert(SendOp {
             peer,
             kind,
+            seal: None,
             data,
             tag,
             remote_data,
@@ -204,6 +231,7 @@ impl Rdm {
             serial,
             context,
             complete,
+            after: Predecessors::default(),
             stage: Stage::Queued,
             link: Link::default(),
         })
@@ -332,12 +360,12 @@ impl Rdm {
         }
     }
 
-    /// Cancels a send: one that has not begun vanishes, a large one of which part was not sent is
-    /// given up. Returns whether it was cancelled.
+    /// Cancels a send or a one-sided operation: one that has not begun vanishes, a large message of
+    /// which part was not sent is given up. Returns whether it was cancelled.
     pub(super) fn cancel_send(&mut self, op: OpId) -> bool {
         let at = op.index();
         let Some(send) = self.sends.get(at) else { return false };
-        if send.serial != op.serial() || !matches!(send.kind, Kind::Message) {
+        if send.serial != op.serial() || send.is_served() {
             return false;
         }
         let (peer, seq) = (send.peer, send.seq);
@@ -347,12 +375,15 @@ impl Rdm {
                 let active = self.peers.activate(peer);
                 active.queue.remove(&mut self.sends, 0, at);
                 active.queued_bytes -= length;
+                active.look_at_front(&self.sends);
                 self.report_send(at, Err(OperationError::Canceled));
                 self.sends.remove(at);
+                self.peers.announce(peer);
                 self.peers.settle(peer);
                 true
             }
-            Stage::Begun if !send.is_sent() => {
+            // What the peer has of a one-sided operation cannot be taken back.
+            Stage::Begun if !send.is_sent() && matches!(send.kind, Kind::Message) => {
                 self.cut(at);
                 self.report_send(at, Err(OperationError::Canceled));
                 self.control(peer, Control::Abort(seq));
@@ -382,28 +413,42 @@ impl Rdm {
 
     pub(super) fn report_send(&mut self, at: usize, result: Result<(), OperationError>) {
         let send = &mut self.sends[at];
-        send.stage = Stage::Reported;
+        let stage = std::mem::replace(&mut send.stage, Stage::Reported);
+        send.seal = None;
         send.data = Bytes::new();
-        let event = match send.kind {
+        let success = result.is_ok();
+        let event = match &mut send.kind {
             Kind::Message => {
-                self.operations.sends.count(result.is_ok());
+                self.operations.sends.count(success);
                 Event::Sent
             }
             Kind::Write { .. } => {
-                self.operations.writes.count(result.is_ok());
+                self.operations.writes.count(success);
                 Event::Written
+            }
+            Kind::Read { buffer, .. } if stage == Stage::Queued => {
+                self.operations.reads.count(success);
+                Event::Read { buffer: std::mem::take(buffer) }
+            }
+            Kind::Atomic { .. } if stage == Stage::Queued => {
+                self.operations.atomics.count(success);
+                Event::Atomic { old: Vec::new() }
             }
             // What comes back completes them.
             Kind::Read { .. } | Kind::Atomic { .. } | Kind::Data { .. } | Kind::Result => return,
         };
-        if result.is_err() || send.complete {
+        let (peer, class) = (send.peer, send.kind.class());
+        if !success || send.complete {
             self.completions.push_back(Completion {
                 op: OpId::send(at, send.serial),
                 context: send.context,
-                peer: Some(send.peer),
+                peer: Some(peer),
                 event,
                 result,
             });
+        }
+        if let Some(class) = class.filter(|_| stage == Stage::Begun) {
+            self.finished(peer, class);
         }
     }
 
@@ -425,6 +470,9 @@ impl Rdm {
 
     /// Every send to a lost peer fails, oldest first.
     pub(super) fn fail_sends(&mut self, peer: PeerId, error: OperationError) {
+        if let Some(active) = self.peers.active_mut(peer) {
+            active.forget_queues();
+        }
         let newest = self.serial;
         let lost = self.sends.iter().filter(|(_, send)| send.peer == peer);
         let mut lost: Vec<_> =

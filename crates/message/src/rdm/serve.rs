@@ -1,7 +1,9 @@
 //! One-sided operations of peers, executed here on registered memory (P§8.11).
 
+use std::ops::Range;
+
 use bytes::Bytes;
-use memory::{Access, Atomic, Datatype, Denied, KeyTaken, Operator, Region};
+use memory::{Access, Atomic, Datatype, Denied, KeyTaken, Operator, Region, Regions};
 use srd::Delivery;
 use wire::{MessageSeq, OneSided, OneSidedKind, PeerId, RKey, RefusalCause, RemotePlace};
 
@@ -65,11 +67,11 @@ enum Standing {
 }
 
 impl Rdm {
-    /// Sets the secret under which keys of regions are drawn. Without one they can be told in
-    /// advance, as a simulation wants it.
+    /// Offers peers these regions, which other endpoints may share. Without them keys are drawn
+    /// under a secret that everybody knows, as a simulation wants it.
     #[must_use]
-    pub fn with_key_secret(mut self, secret: [u8; 16]) -> Self {
-        self.regions = memory::Regions::new(secret);
+    pub fn with_regions(mut self, regions: Regions) -> Self {
+        self.regions = regions;
         self
     }
 
@@ -91,16 +93,27 @@ impl Rdm {
         self.regions.register_as(key.0, region, access)
     }
 
-    /// Takes a region back. When this returns no peer reaches it through this endpoint any more:
-    /// what was begun fails at its initiator. Returns whether there was such a region.
+    /// Takes a region back. When this returns no peer reaches it any more through any endpoint
+    /// that has it: what was begun fails at its initiator. Returns whether there was such a
+    /// region.
     pub fn revoke(&mut self, key: RKey) -> bool {
-        if self.regions.revoke(key.0).is_none() {
-            return false;
+        let was_there = self.regions.revoke(key.0).is_some();
+        self.refuse_revoked();
+        was_there
+    }
+
+    /// Refuses what peers still read of regions that were taken back, here or by another endpoint.
+    pub(super) fn refuse_revoked(&mut self) {
+        let revoked = self.regions.revoked();
+        if std::mem::replace(&mut self.revocations_seen, revoked) == revoked {
+            return;
         }
-        let reading = self
-            .sends
-            .iter()
-            .filter(|(_, send)| matches!(send.kind, Kind::Data { key: of, .. } if of == key.0));
+        let regions = &self.regions;
+        let is_revoked = |kind: &Kind| match kind {
+            Kind::Data { key, region, .. } => !regions.holds(*key, region),
+            _ => false,
+        };
+        let reading = self.sends.iter().filter(|(_, send)| is_revoked(&send.kind));
         let mut reading: Vec<_> = reading.map(|(at, _)| at).collect();
         reading.sort_unstable();
         for at in reading {
@@ -114,7 +127,6 @@ impl Rdm {
             self.control(peer, Control::Refusal(Refusal { seq, kind, cause }));
             self.remove_if_over(at);
         }
-        true
     }
 
     /// A frame of a one-sided operation.
@@ -168,11 +180,19 @@ impl Rdm {
         if data.is_some() && self.completions.len() >= self.config.max_operations {
             return Delivery::NotReady;
         }
-        let claim = self.regions.check(place.key.0, Access::WRITE, place.offset, total);
-        let (region, begin) = match claim {
-            Ok(granted) => granted,
-            Err(denied) => return self.refuse_write(peer, seq, denied),
-        };
+        let start = clamp(offset, usize::MAX - payload.len());
+        let bytes = start..start + payload.len();
+        if self.has_placed(peer, seq, &bytes) {
+            self.counters.repeated += 1;
+            return Delivery::Accepted;
+        }
+        let placed =
+            self.regions.visit(place.key.0, Access::WRITE, place.offset, total, |region, begin| {
+                place_bytes(region, begin, offset, payload)
+            });
+        if let Err(denied) = placed {
+            return self.refuse_write(peer, seq, denied);
+        }
         if !is_whole || matches!(standing, Standing::Partly) {
             let active = self.peers.activate(peer);
             let entry = active.begun.entry(seq).or_insert_with(|| {
@@ -180,19 +200,16 @@ impl Rdm {
                 Begun::Partly(Ranges::default(), 0)
             });
             let Begun::Partly(ranges, placed) = entry else { return Delivery::Accepted };
-            let start = clamp(offset, usize::MAX - payload.len());
-            let added = ranges.insert(start..start + payload.len());
+            let added = ranges.insert(bytes);
             *placed += added as u64;
             if added == 0 && total > 0 {
                 self.counters.repeated += 1;
                 return Delivery::Accepted;
             }
             if *placed < total {
-                place_bytes(region, begin, offset, payload);
                 return Delivery::Accepted;
             }
         }
-        place_bytes(region, begin, offset, payload);
         self.counters.remote_writes += 1;
         if let Some(data) = data {
             let event = Event::RemoteWrite { data, place, length: total };
@@ -207,6 +224,12 @@ impl Rdm {
         }
         self.transfer_over(peer, seq);
         Delivery::Accepted
+    }
+
+    /// Whether all these bytes of a write came before.
+    fn has_placed(&self, peer: PeerId, seq: MessageSeq, bytes: &Range<usize>) -> bool {
+        let begun = self.peers.active(peer).and_then(|active| active.begun.get(&seq));
+        matches!(begun, Some(Begun::Partly(ranges, _)) if ranges.covers(bytes))
     }
 
     fn refuse_write(&mut self, peer: PeerId, seq: MessageSeq, denied: Denied) -> Delivery {
@@ -249,9 +272,12 @@ impl Rdm {
             return Delivery::NotReady;
         }
         self.transfer_over(peer, seq);
-        match self.regions.check(place.key.0, Access::READ, place.offset, total) {
-            Ok((region, begin)) => {
-                let kind = Kind::Data { region: region.clone(), begin, key: place.key.0 };
+        let key = place.key.0;
+        let kind = self.regions.visit(key, Access::READ, place.offset, total, |region, begin| {
+            Kind::Data { region: region.clone(), begin, key }
+        });
+        match kind {
+            Ok(kind) => {
                 self.counters.remote_reads += 1;
                 // What was checked is at most a region's length, so it fits.
                 self.begin_data(peer, seq, kind, clamp(total, usize::MAX), unscheduled);
@@ -367,11 +393,12 @@ impl Rdm {
             .filter(|atomic| count * atomic.datatype.size() <= MAX_ATOMIC_BYTES)
             .ok_or(RefusalCause::Unsupported)?;
         let length = (count * atomic.datatype.size()) as u64;
-        let claim = self.regions.check(place.key.0, Access::ATOMIC, place.offset, length);
-        let (region, at) = claim.map_err(cause_of)?;
         let mut old = Vec::new();
-        let executed = region.atomic(at, atomic, count, operands, &mut old);
-        executed.map_err(|_| RefusalCause::Range)?;
+        let (key, offset) = (place.key.0, place.offset);
+        let executed = self.regions.visit(key, Access::ATOMIC, offset, length, |region, at| {
+            region.atomic(at, atomic, count, operands, &mut old)
+        });
+        executed.map_err(cause_of)?.map_err(|_| RefusalCause::Range)?;
         if !fetch {
             old.clear();
         }

@@ -195,7 +195,8 @@ impl World {
 
 /// The message a receive met, whose bytes it must have.
 fn met(receiving: &Receiving, completion: Completion, sent: &[Sent]) -> Option<usize> {
-    let Event::Received { tag, remote_data, length, message_length, buffer } = completion.event
+    let Event::Received { tag, remote_data, length, message_length, offset: 0, buffer } =
+        completion.event
     else {
         panic!("a receive completes as one");
     };

@@ -56,7 +56,7 @@ impl Network {
         op
     }
 
-    fn add(&mut self, from: usize, to: usize, place: RemotePlace, value: u64) -> OpId {
+    pub(crate) fn add(&mut self, from: usize, to: usize, place: RemotePlace, value: u64) -> OpId {
         self.atomic(from, to, place, ADD, &value.to_le_bytes())
     }
 

@@ -52,6 +52,13 @@ pub struct Line {
     pub server_cpu: f64,
     /// Bytes that were compared with what was sent, on both sides.
     pub verified_bytes: u64,
+    /// Messages that did not arrive; only unreliable datagrams may be lost. The figures above are
+    /// of those that did.
+    pub lost: u64,
+    /// The CPU to which the client was bound; absent if it was bound to none.
+    pub client_on_cpu: Option<usize>,
+    /// The same of the server.
+    pub server_on_cpu: Option<usize>,
 }
 
 impl Document {
@@ -77,8 +84,7 @@ impl Document {
     pub fn add(&mut self, pair: &Pair, row: &Row) {
         let (client, server) =
             if pair.is_client() { (&row.here, &row.there) } else { (&row.there, &row.here) };
-        let leader = if pair.setup().reversed { server } else { client };
-        self.rows.push(Line::new(row.bytes, client, server, leader));
+        self.rows.push(Line::new(row.bytes, client, server, pair.setup()));
     }
 
     /// The rows as comma-separated values, with a line of headings.
@@ -86,12 +92,9 @@ impl Document {
         let mut text = String::from(
             "test,transport,bytes,messages,bandwidth_bytes_per_s,peak_bandwidth_bytes_per_s,\
              messages_per_s,min_us,median_us,mean_us,deviation_us,p90_us,p99_us,p99_9_us,max_us,\
-             client_cpu,server_cpu,verified_bytes\n",
+             client_cpu,server_cpu,verified_bytes,lost,client_on_cpu,server_on_cpu\n",
         );
-        let wire = match self.setup.wire {
-            Wire::Fabric => "fabric",
-            Wire::Tcp => "tcp",
-        };
+        let wire = self.setup.wire.name();
         for line in &self.rows {
             text.push_str(&self.test);
             let figure = |figure: Option<f64>| figure.map_or(String::new(), |f| format!("{f:.3}"));
@@ -112,19 +115,28 @@ impl Document {
                 text.push(',');
                 text.push_str(&figure(latency));
             }
-            let Line { client_cpu, server_cpu, verified_bytes, .. } = line;
-            writeln!(text, ",{client_cpu:.3},{server_cpu:.3},{verified_bytes}")
-                .expect("a string takes everything");
+            let Line { client_cpu, server_cpu, verified_bytes, lost, .. } = line;
+            let number = |cpu: Option<usize>| cpu.map_or(String::new(), |cpu| cpu.to_string());
+            let (client_on, server_on) = (number(line.client_on_cpu), number(line.server_on_cpu));
+            writeln!(
+                text,
+                ",{client_cpu:.3},{server_cpu:.3},{verified_bytes},{lost},{client_on},{server_on}"
+            )
+            .expect("a string takes everything");
         }
         text
     }
 }
 
 impl Line {
-    fn new(bytes: u64, client: &SideFigures, server: &SideFigures, leader: &SideFigures) -> Self {
-        let flows = [client.sent, server.sent];
+    fn new(bytes: u64, client: &SideFigures, server: &SideFigures, setup: &Setup) -> Self {
+        // What was sent is what arrived, but for datagrams.
+        let flows = match setup.wire {
+            Wire::Fabric | Wire::Tcp => [client.sent, server.sent],
+            Wire::Datagram => [client.received, server.received],
+        };
         let flows = || flows.iter().flatten();
-        let latency_us = leader.latency;
+        let latency_us = if setup.reversed { server.latency } else { client.latency };
         let peaks: Option<Vec<f64>> = flows().map(|flow| flow.peak()).collect();
         let is_flow = latency_us.is_none();
         Self {
@@ -141,6 +153,9 @@ impl Line {
             client_cpu: client.cpu_share(),
             server_cpu: server.cpu_share(),
             verified_bytes: client.verified + server.verified,
+            lost: client.lost + server.lost,
+            client_on_cpu: client.on_cpu,
+            server_on_cpu: server.on_cpu,
         }
     }
 }

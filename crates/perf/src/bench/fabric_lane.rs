@@ -3,12 +3,13 @@
 use std::{collections::VecDeque, net::IpAddr, time::Duration};
 
 use fabric::{
-    Buffer, Completion, Event, OpId, OperationError, Options, PeerId, RdmEndpoint, Region, TagMatch,
+    Buffer, Completion, Event, OpId, OperationError, Options, PeerId, RdmEndpoint, Region,
+    SendRequest, TagMatch,
 };
 
 use super::{
     BenchError,
-    lane::{End, Lane, Pattern, Progress, Share},
+    lane::{End, Lane, Pattern, Progress, Reaping, Share},
     remote_lane::{Operation, RemoteLane, region_bytes},
     setup::{Local, Setup, Verb},
 };
@@ -74,17 +75,18 @@ impl Unpaired {
         mut self,
         remote: End,
         pattern: Pattern,
-        verify: bool,
+        setup: &Setup,
     ) -> Result<SendLane, BenchError> {
         let peer = self.endpoint.peer(remote.address).map_err(LoadError::fabric)?;
         Ok(SendLane {
             endpoint: self.endpoint,
             peer,
             pattern,
-            verify,
+            verify: setup.verify,
+            remote_data: setup.remote_data,
             bytes: 0,
             sent: 0,
-            arrived: 0,
+            receives: 0,
             receives_left: None,
             posted: VecDeque::new(),
             spare: Vec::new(),
@@ -98,9 +100,13 @@ pub(super) struct SendLane {
     peer: PeerId,
     pattern: Pattern,
     verify: bool,
+    /// Each message carries its number beside its bytes.
+    remote_data: bool,
     bytes: usize,
     sent: u64,
-    arrived: u64,
+    /// Receives that were posted. They are matched in this order, which is that of the messages;
+    /// they complete in any.
+    receives: u64,
     /// Receives that are still to be posted; `None` for as many as it takes.
     receives_left: Option<u64>,
     posted: VecDeque<OpId>,
@@ -122,50 +128,55 @@ impl SendLane {
             Some(left) => *left -= 1,
             None => {}
         }
-        let op = self.endpoint.receive(buffer, Some(self.peer), TagMatch::Untagged, 0);
+        let number = self.receives;
+        self.receives += 1;
+        let op = self.endpoint.receive(buffer, Some(self.peer), TagMatch::Untagged, number);
         self.posted.push_back(op.map_err(LoadError::fabric)?);
         Ok(())
+    }
+}
+
+impl Reaping for SendLane {
+    fn endpoint(&mut self) -> &mut RdmEndpoint {
+        &mut self.endpoint
     }
 
     fn take(&mut self, completion: Completion, so_far: &mut Progress) -> Result<(), BenchError> {
         completion.result.map_err(LoadError::fabric)?;
         match completion.event {
             Event::Sent => so_far.completed += 1,
-            // The lane posts no one-sided operations and registers no memory.
+            // The lane posts no one-sided operation, no multi-receive, and registers no memory.
             Event::Written
+            | Event::Released { .. }
             | Event::Read { .. }
             | Event::Atomic { .. }
             | Event::RemoteWrite { .. } => {}
-            Event::Received { buffer, length, .. } => {
+            Event::Received { buffer, length, remote_data, .. } => {
                 so_far.arrived += 1;
-                self.posted.pop_front();
+                let number = completion.context;
+                if let Some(at) = self.posted.iter().position(|op| *op == completion.op) {
+                    self.posted.remove(at);
+                }
                 if self.verify {
                     let found = usize::try_from(length).unwrap_or(0).min(buffer.len());
                     let found = &buffer.as_slice()[..found];
-                    self.pattern.check(self.arrived, self.bytes, 0, found)?;
+                    self.pattern.check(number, self.bytes, 0, found)?;
+                    if self.remote_data && remote_data != Some(number) {
+                        let (message, bytes) = (number, self.bytes);
+                        return Err(BenchError::Corrupt { message, bytes, at: bytes });
+                    }
                 }
-                self.arrived += 1;
                 self.receive(buffer)?;
             }
         }
         Ok(())
-    }
-
-    fn take_all(&mut self, first: Option<Completion>) -> Result<Progress, BenchError> {
-        let mut progress = Progress::default();
-        let mut next = first;
-        while let Some(completion) = next {
-            self.take(completion, &mut progress)?;
-            next = self.endpoint.take_completion();
-        }
-        Ok(progress)
     }
 }
 
 impl Lane for SendLane {
     fn begin(&mut self, share: Share) -> Result<(), BenchError> {
         self.bytes = share.bytes;
-        (self.sent, self.arrived) = (0, 0);
+        (self.sent, self.receives) = (0, 0);
         self.receives_left = share.arrivals;
         self.spare.clear();
         if share.arrivals == Some(0) {
@@ -181,20 +192,21 @@ impl Lane for SendLane {
     fn post(&mut self, count: u64) -> Result<(), BenchError> {
         for _ in 0..count {
             let message = self.pattern.message(self.sent, self.bytes);
-            self.endpoint.send(self.peer, message, 0).map_err(LoadError::fabric)?;
+            let remote_data = self.remote_data.then_some(self.sent);
+            let request =
+                SendRequest { data: message, remote_data, complete: true, ..Default::default() };
+            self.endpoint.post_send(self.peer, request).map_err(LoadError::fabric)?;
             self.sent += 1;
         }
         Ok(())
     }
 
     fn poll(&mut self) -> Result<Progress, BenchError> {
-        let first = self.endpoint.poll().map_err(LoadError::fabric)?;
-        self.take_all(first)
+        self.poll_all()
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<Progress, BenchError> {
-        let first = self.endpoint.wait(Some(at_most)).map_err(LoadError::fabric)?;
-        self.take_all(first)
+        self.wait_all(at_most)
     }
 
     fn end(&mut self, _peer_posted: u64) -> Result<(), BenchError> {

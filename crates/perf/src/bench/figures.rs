@@ -34,6 +34,10 @@ pub struct SideFigures {
     pub wall: Duration,
     /// Bytes it compared with what was sent.
     pub verified: u64,
+    /// Messages of the other side that never arrived; only unreliable datagrams may be lost.
+    pub lost: u64,
+    /// The CPU it ran on, if it was bound to one.
+    pub on_cpu: Option<usize>,
 }
 
 impl SideFigures {

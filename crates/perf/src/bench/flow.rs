@@ -6,9 +6,10 @@ use wire::Time;
 
 use super::{
     BenchError,
-    figures::{BandwidthFigures, SideFigures, peak_rate},
+    figures::SideFigures,
     lane::Lane,
     setup::{Length, Local, Waiting},
+    timing::{Arrivals, Timing},
     watch::{Watch, Word},
 };
 use crate::cpu::Idle;
@@ -17,6 +18,9 @@ use crate::cpu::Idle;
 const NAP: Duration = Duration::from_millis(1);
 /// One that has several lanes sleeps on each for no longer than this.
 const SHORT_NAP: Duration = Duration::from_micros(100);
+/// Datagrams that have not come this long after the other side ended, and after the last that
+/// came, are lost.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// What this side does in a row.
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +35,16 @@ pub(super) struct Task {
     pub length: Length,
     /// How this side does it.
     pub local: Local,
+    /// Messages may be lost.
+    pub lossy: bool,
 }
 
 /// Counts of one lane.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    posted: u64,
-    completed: u64,
-    arrived: u64,
+pub(super) struct Counts {
+    pub posted: u64,
+    pub completed: u64,
+    pub arrived: u64,
 }
 
 /// Runs a row on all lanes.
@@ -66,20 +72,27 @@ pub(super) fn run<L: Lane>(
             }
             worked |= progress.completed + progress.arrived > 0;
         }
+        if watch.is_stopped() {
+            flow.timing.stop(now);
+        }
         flow.timing.window(now);
+        flow.arrivals.window(now);
         if flow.has_sent(now) && !flow.told {
             watch.tell(&Word::Sent(flow.counts.iter().map(|counts| counts.posted).collect()))?;
             flow.told = true;
         }
-        if flow.told && flow.has_received(watch.peer_sent()) {
-            return Ok(flow.figures());
+        if flow.told && flow.has_received(now, watch.peer_sent()) {
+            return Ok(flow.figures(watch.peer_sent()));
         }
         watch.look(now)?;
         if worked {
             idle.worked();
             continue;
         }
-        if task.local.waiting == Waiting::Sleep || idle.spin(now) {
+        if task.local.pace.is_some() {
+            // A nap is longer than the pause between two bursts may be.
+            idle.spin_or_yield(now);
+        } else if task.local.waiting == Waiting::Sleep || idle.spin(now) {
             // Sleeping on one of several lanes misses the others: it is short, and in turns.
             let nap = if lanes.len() > 1 { SHORT_NAP } else { NAP };
             turn = (turn + 1) % lanes.len();
@@ -95,6 +108,8 @@ struct Flow {
     arrivals: Arrivals,
     /// The other side was told that all was sent.
     told: bool,
+    /// When it was seen that the other side has sent all.
+    peer_done: Option<Time>,
 }
 
 impl Flow {
@@ -103,8 +118,9 @@ impl Flow {
             task,
             counts: vec![Counts::default(); lanes],
             timing: Timing::new(&task, lanes as u64, began),
-            arrivals: Arrivals::default(),
+            arrivals: Arrivals::new(&task, began),
             told: false,
+            peer_done: None,
         }
     }
 
@@ -133,14 +149,21 @@ impl Flow {
             || all_complete
                 && match self.task.length {
                     Length::Iterations(count) => self.counts.iter().all(|c| c.posted == count),
-                    Length::Time { .. } => now >= self.timing.over,
+                    Length::Time { .. } => now >= self.timing.over(),
                 }
     }
 
-    fn has_received(&self, peer_sent: Option<&[u64]>) -> bool {
+    fn has_received(&mut self, now: Time, peer_sent: Option<&[u64]>) -> bool {
         if !self.task.receives {
             // A side that does nothing itself serves until the other is done.
             return self.task.sends || peer_sent.is_some();
+        }
+        if self.task.lossy && peer_sent.is_some() {
+            let done = *self.peer_done.get_or_insert(now);
+            let last = self.arrivals.last().map_or(done, |last| last.max(done));
+            if now.since(last) >= QUIET {
+                return true;
+            }
         }
         match (self.task.length, peer_sent) {
             (Length::Iterations(count), _) => self.counts.iter().all(|c| c.arrived == count),
@@ -151,157 +174,16 @@ impl Flow {
         }
     }
 
-    fn figures(self) -> SideFigures {
+    fn figures(self, peer_sent: Option<&[u64]>) -> SideFigures {
         let bytes = self.task.bytes as u64;
+        let of_peer = peer_sent.unwrap_or(&[]).iter().zip(&self.counts);
+        let missing = of_peer.map(|(sent, counts)| sent.saturating_sub(counts.arrived));
+        let lost = if self.task.lossy && self.task.receives { missing.sum() } else { 0 };
         SideFigures {
+            lost,
             sent: self.task.sends.then(|| self.timing.figures(bytes)),
             received: self.task.receives.then(|| self.arrivals.figures(bytes)),
             ..SideFigures::default()
         }
-    }
-}
-
-/// When operations were posted and completed.
-struct Timing {
-    began: Time,
-    first_post: Option<Time>,
-    last_completion: Time,
-    completed: u64,
-    /// Of each message, in nanoseconds; empty if the peak is not looked for.
-    posts: Vec<u64>,
-    completions: Vec<u64>,
-    with_peak: bool,
-    over: Time,
-    /// What is measured of a row that is bounded by time: when it begins and ends, and what was
-    /// complete then.
-    bounds: Option<(Time, Time)>,
-    opened: Option<(Time, u64)>,
-    closed: Option<(Time, u64)>,
-}
-
-impl Timing {
-    fn new(task: &Task, lanes: u64, began: Time) -> Self {
-        let (with_peak, over, bounds) = match task.length {
-            Length::Iterations(count) => {
-                let few = count.saturating_mul(lanes) <= Local::PEAK_MESSAGES;
-                (task.local.peak && few, began, None)
-            }
-            Length::Time { whole, margin } => {
-                let over = began + whole;
-                (false, over, Some((began + margin, began + (whole - margin))))
-            }
-        };
-        Self {
-            began,
-            first_post: None,
-            last_completion: began,
-            completed: 0,
-            posts: Vec::new(),
-            completions: Vec::new(),
-            with_peak,
-            over,
-            bounds,
-            opened: None,
-            closed: None,
-        }
-    }
-
-    /// Posts what may be posted on a lane. Returns whether anything was.
-    fn post<L: Lane>(
-        &mut self,
-        task: &Task,
-        lane: &mut L,
-        counts: &mut Counts,
-        watch: &Watch<'_>,
-    ) -> Result<bool, BenchError> {
-        if !task.sends {
-            return Ok(false);
-        }
-        let mut posted = false;
-        loop {
-            let left = match task.length {
-                Length::Iterations(count) => count - counts.posted,
-                Length::Time { .. } if watch.clock.now() < self.over => u64::MAX,
-                Length::Time { .. } => 0,
-            };
-            let list = task.local.post_list.min(left);
-            let outstanding = counts.posted - counts.completed;
-            if list == 0 || outstanding + list > task.local.tx_depth {
-                return Ok(posted);
-            }
-            if self.with_peak || self.first_post.is_none() {
-                let now = watch.clock.now();
-                self.first_post.get_or_insert(now);
-                if self.with_peak {
-                    self.posts.extend((0..list).map(|_| now.as_nanos()));
-                }
-            }
-            lane.post(list)?;
-            counts.posted += list;
-            posted = true;
-        }
-    }
-
-    fn completed(&mut self, count: u64, now: Time) {
-        self.completed += count;
-        self.last_completion = now;
-        if self.with_peak {
-            self.completions.extend((0..count).map(|_| now.as_nanos()));
-        }
-    }
-
-    /// Opens and closes the window of a row that is bounded by time.
-    fn window(&mut self, now: Time) {
-        let Some((opens, closes)) = self.bounds else { return };
-        if now >= opens {
-            self.opened.get_or_insert((now, self.completed));
-        }
-        if now >= closes {
-            self.closed.get_or_insert((now, self.completed));
-        }
-    }
-
-    fn figures(&self, bytes: u64) -> BandwidthFigures {
-        let peak_rate = match self.with_peak {
-            true => peak_rate(&self.posts, &self.completions),
-            false => None,
-        };
-        match (self.opened, self.closed) {
-            (Some((from, before)), Some((to, after))) => BandwidthFigures {
-                messages: after - before,
-                elapsed: to.since(from),
-                bytes,
-                peak_rate: None,
-            },
-            _ => {
-                let first = self.first_post.unwrap_or(self.began);
-                let elapsed = self.last_completion.since(first);
-                BandwidthFigures { messages: self.completed, elapsed, bytes, peak_rate }
-            }
-        }
-    }
-}
-
-/// When messages arrived.
-#[derive(Default)]
-struct Arrivals {
-    first: Option<Time>,
-    last: Option<Time>,
-    count: u64,
-}
-
-impl Arrivals {
-    fn arrived(&mut self, count: u64, now: Time) {
-        self.first.get_or_insert(now);
-        self.last = Some(now);
-        self.count += count;
-    }
-
-    fn figures(&self, bytes: u64) -> BandwidthFigures {
-        let elapsed = match (self.first, self.last) {
-            (Some(first), Some(last)) => last.since(first),
-            _ => Duration::ZERO,
-        };
-        BandwidthFigures { messages: self.count, elapsed, bytes, peak_rate: None }
     }
 }

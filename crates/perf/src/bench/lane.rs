@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use fabric::Bytes;
+use fabric::{Bytes, Completion, RdmEndpoint};
 use serde::{Deserialize, Serialize};
 
 use super::BenchError;
+use crate::load::LoadError;
 
 /// What happened on a lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +47,39 @@ pub(super) trait Lane {
 
     /// Ends a row: both sides have all they wait for. The other side posted so many operations.
     fn end(&mut self, peer_posted: u64) -> Result<(), BenchError>;
+}
+
+/// A lane of the fabric's reliable endpoint: it takes completions one by one, and all that are
+/// there.
+pub(super) trait Reaping {
+    /// Where the completions are.
+    fn endpoint(&mut self) -> &mut RdmEndpoint;
+
+    /// Takes one, and counts it.
+    fn take(&mut self, completion: Completion, so_far: &mut Progress) -> Result<(), BenchError>;
+
+    /// Makes progress, and takes all that are there then.
+    fn poll_all(&mut self) -> Result<Progress, BenchError> {
+        let first = self.endpoint().poll().map_err(LoadError::fabric)?;
+        self.take_all(first)
+    }
+
+    /// The same, but waits in the kernel if there is none.
+    fn wait_all(&mut self, at_most: Duration) -> Result<Progress, BenchError> {
+        let first = self.endpoint().wait(Some(at_most)).map_err(LoadError::fabric)?;
+        self.take_all(first)
+    }
+
+    /// Takes `first`, and all that are there.
+    fn take_all(&mut self, first: Option<Completion>) -> Result<Progress, BenchError> {
+        let mut progress = Progress::default();
+        let mut next = first;
+        while let Some(completion) = next {
+            self.take(completion, &mut progress)?;
+            next = self.endpoint().take_completion();
+        }
+        Ok(progress)
+    }
 }
 
 /// Where a lane is, as the other side needs to know it and as perftest shows it.
@@ -106,8 +140,23 @@ impl Pattern {
         if expected == found {
             return Ok(());
         }
+        let whole = offset == 0 && found.len() == bytes;
+        let after = number + 1..number + Self::PIECES;
+        let other = after.into_iter().find(|&n| whole && self.message(n, bytes) == found);
+        if let Some(other) = other {
+            return Err(BenchError::OutOfOrder { expected: number, found: other });
+        }
         let differs = expected.iter().zip(found).position(|(a, b)| a != b).unwrap_or(0);
         Err(BenchError::Corrupt { message: number, bytes, at: offset + differs })
+    }
+
+    /// The number of the message that `found` is, which is `number` or one of those soon after it;
+    /// fails if it is none of them.
+    pub(super) fn find(&self, number: u64, found: &[u8]) -> Result<u64, BenchError> {
+        let length = found.len();
+        (number..number + Self::PIECES)
+            .find(|&number| self.message(number, length) == found)
+            .map_or_else(|| self.check(number, length, 0, found).map(|()| number), Ok)
     }
 
     fn offset(number: u64) -> usize {
@@ -125,9 +174,13 @@ mod tests {
         let first = pattern.message(0, 100).to_vec();
         pattern.check(0, 100, 0, &first).expect("as sent");
         pattern.check(0, 100, 40, &first[40..]).expect("a part of it");
-        assert!(pattern.check(1, 100, 0, &first).is_err(), "the first in place of the second");
+        let error = pattern.check(1, 100, 0, &pattern.message(3, 100)).expect_err("another");
+        assert!(matches!(error, BenchError::OutOfOrder { expected: 1, found: 3 }), "{error}");
         let mut changed = first;
+        let third = pattern.message(2, 100);
+        assert_eq!(pattern.find(0, &third).expect("it comes soon"), 2);
         changed[77] ^= 1;
+        assert!(pattern.find(0, &changed).is_err(), "it is none");
         let error = pattern.check(0, 100, 0, &changed).expect_err("a bit is wrong");
         assert!(matches!(error, BenchError::Corrupt { message: 0, bytes: 100, at: 77 }));
     }

@@ -6,6 +6,7 @@
 //! is a `Lane` for each endpoint: a verb is one implementation of that trait, and the
 //! loops that measure know nothing else of it.
 
+mod datagram_lane;
 pub mod document;
 mod fabric_lane;
 pub mod figures;
@@ -18,12 +19,13 @@ mod remote_lane;
 pub mod setup;
 pub mod table;
 mod tcp_lane;
+mod timing;
 mod watch;
 
 pub use document::Document;
 pub use figures::{BandwidthFigures, LatencyFigures, Row};
 pub use pair::{Listener, Pair};
-pub use setup::{AtomicKind, Goal, Length, Local, Setup, Verb, Waiting, Wire};
+pub use setup::{AtomicKind, Goal, Length, Local, Pace, Rate, Setup, Verb, Waiting, Wire};
 
 use std::{io, net::SocketAddr};
 
@@ -58,6 +60,28 @@ pub enum BenchError {
     /// The other side failed.
     #[error("on the other side: {0}")]
     There(String),
+    /// A message is longer than a datagram.
+    #[error("-s {bytes}: a datagram to this host holds {longest} bytes; give -s {longest} or less")]
+    TooLong {
+        /// What was asked for, in bytes.
+        bytes: u64,
+        /// The most that fits on the way to the other side and back, in bytes.
+        longest: u64,
+    },
+    /// A datagram that a side waits for is lost.
+    #[error(
+        "no answer within {0:?}: a datagram is lost, and latency is not measured without; \
+         measure again, or over the reliable transport"
+    )]
+    Lost(std::time::Duration),
+    /// A message came in the place of another.
+    #[error("message {found} arrived in the place of message {expected}")]
+    OutOfOrder {
+        /// The number of the message that was due, counted from 0 on its endpoint.
+        expected: u64,
+        /// The number of the first one after it that has the bytes that came.
+        found: u64,
+    },
     /// A message is not what was sent.
     #[error("message {message} of {bytes} bytes arrived changed: first at byte {at}")]
     Corrupt {

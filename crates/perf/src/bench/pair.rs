@@ -1,7 +1,9 @@
 //! Two sides that measure together.
 
 use std::{
+    error::Error as _,
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BenchError,
+    datagram_lane::DatagramLane,
     fabric_lane::{self, SendLane, Unpaired},
     figures::{Row, SideFigures},
     flow::{self, Task},
@@ -65,6 +68,8 @@ pub struct Pair {
     ends: Ends,
     machine: Machine,
     peer_machine: Machine,
+    stop: Option<Arc<AtomicBool>>,
+    is_stopped: bool,
 }
 
 /// Where the endpoints are, in their order.
@@ -77,6 +82,7 @@ pub struct Ends {
 }
 
 enum Lanes {
+    Datagram(Vec<DatagramLane>),
     Send(Vec<SendLane>),
     Remote(Vec<RemoteLane>),
     Tcp(Vec<TcpLane>),
@@ -88,6 +94,8 @@ enum Lanes {
 enum Opening {
     Setup(Setup),
     Ends(Vec<End>),
+    /// The longest message that this side can send, in bytes.
+    Longest(u64),
     Failed(String),
 }
 
@@ -99,7 +107,7 @@ impl Pair {
 
     fn open(
         stream: TcpStream,
-        setup: Setup,
+        mut setup: Setup,
         local: Local,
         is_client: bool,
     ) -> Result<Self, BenchError> {
@@ -118,16 +126,38 @@ impl Pair {
         let made = match setup.wire {
             Wire::Fabric => fabric_lanes(&mut control, &setup, at),
             Wire::Tcp => tcp_lanes(&mut control, &setup, at, is_client),
+            Wire::Datagram => datagram_lanes(&mut control, &mut setup, at),
         };
         let (lanes, ends) = match made {
             Ok(made) => made,
             Err(error) => {
                 // The other side may be gone, which is why this failed.
-                control.send(&Opening::Failed(error.to_string())).ok();
+                control.send(&Opening::Failed(with_causes(&error))).ok();
                 return Err(error);
             }
         };
-        Ok(Self { control, setup, local, is_client, lanes, ends, machine, peer_machine })
+        Ok(Self {
+            control,
+            setup,
+            local,
+            is_client,
+            lanes,
+            ends,
+            machine,
+            peer_machine,
+            stop: None,
+            is_stopped: false,
+        })
+    }
+
+    /// A row that is bounded by time ends when `stop` comes true, on both sides.
+    pub fn stop_on(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = Some(stop);
+    }
+
+    /// Whether either side was told to stop before the last row ended.
+    pub const fn is_stopped(&self) -> bool {
+        self.is_stopped
     }
 
     /// What was agreed.
@@ -138,6 +168,11 @@ impl Pair {
     /// Where the endpoints are.
     pub const fn ends(&self) -> &Ends {
         &self.ends
+    }
+
+    /// The longest message in bytes, where that is one datagram.
+    pub const fn longest(&self) -> Option<u64> {
+        self.setup.longest
     }
 
     /// This side's machine and the other's.
@@ -162,8 +197,10 @@ impl Pair {
             local: self.local,
             leads: self.is_client != self.setup.reversed,
             bytes,
+            stop: self.stop.as_deref(),
         };
         let measured = match &mut self.lanes {
+            Lanes::Datagram(lanes) => plan.measure(lanes, &mut self.control),
             Lanes::Send(lanes) => plan.measure(lanes, &mut self.control),
             Lanes::Remote(lanes) => plan.measure(lanes, &mut self.control),
             Lanes::Tcp(lanes) => plan.measure(lanes, &mut self.control),
@@ -172,15 +209,24 @@ impl Pair {
             && !matches!(error, BenchError::Control(_) | BenchError::There(_))
         {
             // The other side may be gone, which is why this failed.
-            self.control.send(&Word::Failed(error.to_string())).ok();
+            self.control.send(&Word::Failed(with_causes(error))).ok();
         }
-        let (here, there) = measured?;
+        let (mut here, mut there, is_stopped) = measured?;
+        self.is_stopped = is_stopped;
+        if self.setup.wire == Wire::Tcp && matches!(self.setup.length, Length::Time { .. }) {
+            // TCP tells when the kernel takes bytes: what counts is what came out on the other
+            // side meanwhile.
+            here.sent = here.sent.and(there.received);
+            there.sent = there.sent.and(here.received);
+        }
         Ok(Row { bytes, here, there })
     }
 
     /// Closes the endpoints.
     pub fn close(self) {
         match self.lanes {
+            // Nothing is on its way that anybody waits for.
+            Lanes::Datagram(lanes) => drop(lanes),
             Lanes::Send(lanes) => lanes.into_iter().for_each(SendLane::close),
             Lanes::Remote(lanes) => {
                 lanes.into_iter().for_each(|lane| fabric_lane::close(lane.into_endpoint()));
@@ -196,6 +242,7 @@ struct RowPlan<'a> {
     local: Local,
     leads: bool,
     bytes: u64,
+    stop: Option<&'a AtomicBool>,
 }
 
 impl RowPlan<'_> {
@@ -203,7 +250,7 @@ impl RowPlan<'_> {
         &self,
         lanes: &mut [L],
         control: &mut Control,
-    ) -> Result<(SideFigures, SideFigures), BenchError> {
+    ) -> Result<(SideFigures, SideFigures, bool), BenchError> {
         let task = self.task();
         let counted = match self.setup.length {
             Length::Iterations(count) => Some(count + self.setup.warm_up),
@@ -218,7 +265,7 @@ impl RowPlan<'_> {
         for lane in &mut *lanes {
             lane.begin(share)?;
         }
-        let mut watch = Watch::new(control, Clock::start());
+        let mut watch = Watch::new(control, Clock::start(), self.stop);
         watch.meet()?;
         let clock = watch.clock;
         let before = cpu::process_time().map_err(LoadError::os("read the CPU time"))?;
@@ -229,48 +276,53 @@ impl RowPlan<'_> {
         let after = cpu::process_time().map_err(LoadError::os("read the CPU time"))?;
         here.cpu = after.saturating_sub(before);
         here.wall = Duration::from_nanos(clock.now().as_nanos());
+        here.on_cpu = cpu::bound_to();
         here.verified = self.verified(&here);
         watch.tell(&Word::Over(Box::new(here.clone())))?;
         let there = watch.until_over(lanes)?;
         for (index, lane) in lanes.iter_mut().enumerate() {
             lane.end(watch.peer_posted(index))?;
         }
-        watch.part()?;
-        Ok((here, there))
+        let is_stopped = watch.part()?;
+        Ok((here, there, is_stopped))
     }
 
     fn task(&self) -> Task {
+        let Setup { verb, remote_data, bidirectional, wire, .. } = *self.setup;
         let is_ping = self.setup.goal == Goal::Latency;
+        let is_told = verb == Verb::Send || verb == Verb::Write && remote_data;
         let bytes = usize::try_from(self.bytes).unwrap_or(usize::MAX);
         let mut local = self.local;
         // TCP completes a message when the kernel takes it: a peak would be that of a copy.
-        local.peak &= self.setup.wire == Wire::Fabric;
-        if self.setup.verb == Verb::Read {
+        local.peak &= self.setup.wire != Wire::Tcp;
+        if verb == Verb::Read {
             // Each has a buffer while it is on its way.
             let fitting = (Local::RECEIVE_BYTES / bytes.max(1)).max(2) as u64;
             local.tx_depth = local.tx_depth.min(fitting).max(local.post_list);
         }
         Task {
             bytes,
-            sends: is_ping || self.leads || self.setup.bidirectional,
-            receives: is_ping
-                || self.setup.verb == Verb::Send && (!self.leads || self.setup.bidirectional),
+            sends: is_ping || self.leads || bidirectional,
+            receives: is_ping || is_told && (!self.leads || bidirectional),
             length: self.setup.length,
             local,
+            lossy: wire == Wire::Datagram,
         }
     }
 
     fn pinging(&self, task: Task) -> Pinging {
-        let Setup { verb, warm_up, .. } = *self.setup;
-        Pinging { task, verb, leads: self.leads, warm_up }
+        let Setup { verb, warm_up, gap, .. } = *self.setup;
+        Pinging { task, verb, leads: self.leads, warm_up, gap }
     }
 
-    /// Bytes of this side's operations that were compared where they arrived, or the row fails.
+    /// Bytes of this side's operations that were compared where they arrived, or the row fails. Of
+    /// datagrams those that arrived here, for none else were compared.
     fn verified(&self, here: &SideFigures) -> u64 {
         if !self.setup.verify {
             return 0;
         }
-        let flow = here.sent.map_or(0, |flow| flow.messages);
+        let flow = if self.setup.wire == Wire::Datagram { here.received } else { here.sent };
+        let flow = flow.map_or(0, |flow| flow.messages);
         let pings = here.latency.map_or(0, |latency| latency.count);
         (flow + pings) * self.bytes
     }
@@ -288,17 +340,46 @@ fn fabric_lanes(
     control.send(&Opening::Ends(here.clone()))?;
     let there = receive_ends(control, setup.endpoints)?;
     let pattern = Pattern::new(setup.largest());
-    let Setup { verb, goal, atomic, verify, .. } = *setup;
+    let Setup { verb, goal, atomic, verify, remote_data, .. } = *setup;
     let both = unpaired.into_iter().zip(&there);
     let lanes = if verb == Verb::Send {
-        let lanes = both.map(|(lane, end)| lane.pair(*end, pattern.clone(), verify));
+        let lanes = both.map(|(lane, end)| lane.pair(*end, pattern.clone(), setup));
         Lanes::Send(lanes.collect::<Result<_, _>>()?)
     } else {
-        let operation = Operation { verb, goal, atomic, verify };
+        let operation = Operation { verb, goal, atomic, verify, remote_data };
         let lanes = both.map(|(lane, end)| lane.pair_memory(*end, pattern.clone(), operation));
         Lanes::Remote(lanes.collect::<Result<_, _>>()?)
     };
     Ok((lanes, Ends { here, there }))
+}
+
+/// Opens them, and leaves of the sizes what both sides can send.
+fn datagram_lanes(
+    control: &mut Control,
+    setup: &mut Setup,
+    at: IpAddr,
+) -> Result<(Lanes, Ends), BenchError> {
+    let lanes: Result<Vec<_>, _> =
+        (0..setup.endpoints).map(|_| DatagramLane::open(at, setup.verify)).collect();
+    let mut lanes = lanes?;
+    let here: Vec<End> = lanes.iter().map(DatagramLane::end).collect();
+    control.send(&Opening::Ends(here.clone()))?;
+    let there = receive_ends(control, setup.endpoints)?;
+    let mut longest = u64::MAX;
+    for (lane, end) in lanes.iter_mut().zip(&there) {
+        longest = longest.min(lane.meet(*end)?);
+    }
+    control.send(&Opening::Longest(longest))?;
+    longest = match control.receive(Some(PATIENCE))? {
+        Opening::Longest(theirs) => longest.min(theirs),
+        other => return Err(unexpected(control, other)),
+    };
+    setup.fit(longest).map_err(|bytes| BenchError::TooLong { bytes, longest })?;
+    let pattern = Pattern::new(setup.largest());
+    for lane in &mut lanes {
+        lane.send_of(&pattern);
+    }
+    Ok((Lanes::Datagram(lanes), Ends { here, there }))
 }
 
 /// The server listens, the client connects and says from where.
@@ -348,6 +429,16 @@ fn receive_ends(control: &mut Control, count: usize) -> Result<Vec<End>, BenchEr
         Opening::Ends(ends) if ends.len() == count => Ok(ends),
         other => Err(unexpected(control, other)),
     }
+}
+
+/// The error as the other side is to read it.
+fn with_causes(error: &BenchError) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
 }
 
 fn unexpected(control: &Control, opening: Opening) -> BenchError {

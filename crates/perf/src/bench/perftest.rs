@@ -346,6 +346,17 @@ impl LatencyRow {
         })
     }
 
+    /// The same in cycles of a clock of so many MHz.
+    #[must_use]
+    pub fn in_cycles(mut self, megahertz: f64) -> Self {
+        let Self { unsorted, sorted, max, typical, average, deviation, p99, p99_9, .. } = &mut self;
+        let figures = [max, typical, average, deviation, p99, p99_9];
+        for micros in unsorted.iter_mut().chain(sorted).chain(figures) {
+            *micros *= megahertz;
+        }
+        self
+    }
+
     /// The shortest.
     pub fn min(&self) -> f64 {
         self.sorted.first().copied().unwrap_or(0.0)
@@ -438,6 +449,8 @@ mod tests {
         let whole = LatencyRow::new(8, 1000, Verb::Read, &figures).expect("enough");
         assert_eq!(whole.typical, 1000.0);
         assert_eq!(LatencyRow::new(2, 2, Verb::Send, &figures), None);
+        let cycles = row.in_cycles(2500.0);
+        assert_eq!((cycles.min(), cycles.max, cycles.p99), (5000.0, 2_497_500.0, 2_475_000.0));
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::cpu::Idle;
 
 /// A side that sleeps looks at the control connection this often.
 const NAP: Duration = Duration::from_millis(1);
+/// A datagram that was not answered after this time is lost.
+const LOST: Duration = Duration::from_secs(1);
 
 /// What this side does in a row of pings.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,8 @@ pub(super) struct Pinging {
     pub leads: bool,
     /// Operations before the first that is measured.
     pub warm_up: u64,
+    /// The time between an answer and the next post, which is not measured.
+    pub gap: Duration,
 }
 
 /// Runs a row on one lane.
@@ -74,6 +78,7 @@ impl<L: Lane> Row<'_, L> {
             if self.is_enough(now) {
                 break;
             }
+            self.pause(now, watch)?;
             self.post()?;
             let wanted = self.posted;
             if self.pinging.verb.is_answered() {
@@ -107,6 +112,24 @@ impl<L: Lane> Row<'_, L> {
         Ok(())
     }
 
+    /// Passes the time between an answer and the next post.
+    fn pause(&mut self, now: Time, watch: &Watch<'_>) -> Result<(), BenchError> {
+        if self.pinging.gap.is_zero() {
+            return Ok(());
+        }
+        let over = now + self.pinging.gap;
+        let mut idle = Idle::new();
+        loop {
+            let now = watch.clock.now();
+            if now >= over {
+                self.record.resume(now);
+                return Ok(());
+            }
+            self.look()?;
+            idle.spin_or_yield(now);
+        }
+    }
+
     fn post(&mut self) -> Result<(), BenchError> {
         self.lane.post(1)?;
         self.posted += 1;
@@ -135,6 +158,7 @@ impl<L: Lane> Row<'_, L> {
     ) -> Result<bool, BenchError> {
         let mut turns = 0u32;
         let mut idle = Idle::new();
+        let mut lost_at = None;
         while !there(self) {
             if self.look()? {
                 continue;
@@ -144,6 +168,12 @@ impl<L: Lane> Row<'_, L> {
                 let now = watch.clock.now();
                 watch.look(now)?;
                 idle.spin_or_yield(now);
+                if self.pinging.task.lossy
+                    && self.pinging.leads
+                    && now >= *lost_at.get_or_insert(now + LOST)
+                {
+                    return Err(BenchError::Lost(LOST));
+                }
                 let ended = watch.peer_sent().and_then(|sent| sent.first().copied());
                 if !self.pinging.leads && ended.is_some_and(|sent| sent <= self.arrived) {
                     return Ok(false);
@@ -179,6 +209,7 @@ struct Record {
     bounds: Option<(Time, Time)>,
     last: Option<Time>,
     first: Option<Time>,
+    gap: Duration,
     times: Times,
 }
 
@@ -203,7 +234,8 @@ impl Record {
                 (Some(bounds), Times::Histogram(Box::new(histogram)))
             }
         };
-        Self { began, skip: pinging.warm_up, bounds, last: None, first: None, times }
+        let Pinging { warm_up: skip, gap, .. } = *pinging;
+        Self { began, skip, bounds, last: None, first: None, gap, times }
     }
 
     fn posted(&mut self, now: Time) {
@@ -228,6 +260,13 @@ impl Record {
         }
     }
 
+    /// The next interval begins now.
+    fn resume(&mut self, now: Time) {
+        if let Some(last) = &mut self.last {
+            *last = now;
+        }
+    }
+
     fn figures(self, verb: Verb) -> SideFigures {
         let parts = if verb.is_answered() { 2 } else { 1 };
         let elapsed = match (self.first, self.last) {
@@ -241,9 +280,10 @@ impl Record {
                 ..SideFigures::default()
             },
             Times::Histogram(histogram) => {
-                // Round trips follow each other without a gap: together they are the time.
+                // With the gaps between them the round trips are the time.
                 let count = super::figures::as_f64(histogram.len());
-                let elapsed = Duration::from_secs_f64(histogram.mean() * count / 1e9);
+                let each = histogram.mean() / 1e9 + self.gap.as_secs_f64();
+                let elapsed = Duration::from_secs_f64(each * count);
                 SideFigures {
                     latency: LatencyFigures::of_histogram(&histogram, parts, elapsed),
                     ..SideFigures::default()

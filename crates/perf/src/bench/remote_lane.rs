@@ -10,7 +10,7 @@ use fabric::{
 
 use super::{
     BenchError,
-    lane::{Lane, Pattern, Progress, Share},
+    lane::{Lane, Pattern, Progress, Reaping, Share},
     setup::{AtomicKind, Goal, Local, Verb},
 };
 use crate::load::LoadError;
@@ -27,6 +27,8 @@ pub(super) struct Operation {
     pub goal: Goal,
     pub atomic: AtomicKind,
     pub verify: bool,
+    /// A write tells the other side's program of itself.
+    pub remote_data: bool,
 }
 
 /// An endpoint, its peer, and memory on both sides.
@@ -105,7 +107,8 @@ impl RemoteLane {
                 let data = self.pattern.message(message, self.share.bytes);
                 // Bytes of one write may come in any order: the last one there does not tell that
                 // all are, a notice does.
-                let remote_data = (self.operation.goal == Goal::Latency).then_some(self.sent);
+                let tells = self.operation.remote_data || self.operation.goal == Goal::Latency;
+                let remote_data = tells.then_some(self.sent);
                 let request = WriteRequest { data, place, remote_data, context: 0, complete: true };
                 self.endpoint.post_write(self.peer, request).map_err(LoadError::fabric)
             }
@@ -147,6 +150,25 @@ impl RemoteLane {
         }
     }
 
+    /// Compares what the other side wrote with what it was to write.
+    fn check_written(&self, messages: u64) -> Result<(), BenchError> {
+        let bytes = self.share.bytes;
+        let mut found = vec![0; bytes];
+        for number in 0..messages.min(slots(bytes) as u64) {
+            let (message, offset) = self.slot(number);
+            let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+            self.region.read(offset, &mut found).map_err(LoadError::fabric)?;
+            self.pattern.check(message, bytes, 0, &found)?;
+        }
+        Ok(())
+    }
+}
+
+impl Reaping for RemoteLane {
+    fn endpoint(&mut self) -> &mut RdmEndpoint {
+        &mut self.endpoint
+    }
+
     fn take(&mut self, completion: Completion, so_far: &mut Progress) -> Result<(), BenchError> {
         completion.result.map_err(LoadError::fabric)?;
         let number = completion.context;
@@ -168,30 +190,7 @@ impl RemoteLane {
                 }
             }
             Event::RemoteWrite { .. } => so_far.arrived += 1,
-            Event::Received { .. } => {}
-        }
-        Ok(())
-    }
-
-    fn take_all(&mut self, first: Option<Completion>) -> Result<Progress, BenchError> {
-        let mut progress = Progress::default();
-        let mut next = first;
-        while let Some(completion) = next {
-            self.take(completion, &mut progress)?;
-            next = self.endpoint.take_completion();
-        }
-        Ok(progress)
-    }
-
-    /// Compares what the other side wrote with what it was to write.
-    fn check_written(&self, messages: u64) -> Result<(), BenchError> {
-        let bytes = self.share.bytes;
-        let mut found = vec![0; bytes];
-        for number in 0..messages.min(slots(bytes) as u64) {
-            let (message, offset) = self.slot(number);
-            let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-            self.region.read(offset, &mut found).map_err(LoadError::fabric)?;
-            self.pattern.check(message, bytes, 0, &found)?;
+            Event::Received { .. } | Event::Released { .. } => {}
         }
         Ok(())
     }
@@ -219,13 +218,11 @@ impl Lane for RemoteLane {
     }
 
     fn poll(&mut self) -> Result<Progress, BenchError> {
-        let first = self.endpoint.poll().map_err(LoadError::fabric)?;
-        self.take_all(first)
+        self.poll_all()
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<Progress, BenchError> {
-        let first = self.endpoint.wait(Some(at_most)).map_err(LoadError::fabric)?;
-        self.take_all(first)
+        self.wait_all(at_most)
     }
 
     fn end(&mut self, peer_posted: u64) -> Result<(), BenchError> {

@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::figures::as_f64;
+
 /// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -76,6 +78,28 @@ pub enum Wire {
     /// The kernel's TCP: one write for each message (or list of messages), `TCP_NODELAY` on, the
     /// system's congestion control and buffers.
     Tcp,
+    /// The fabric's unreliable datagrams: a message is one packet, and may be lost.
+    Datagram,
+}
+
+impl Wire {
+    /// Its name in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fabric => "fabric",
+            Self::Tcp => "tcp",
+            Self::Datagram => "datagram",
+        }
+    }
+
+    /// Its name in a sentence.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Fabric => "fabric",
+            Self::Tcp => "TCP",
+            Self::Datagram => "unreliable datagrams",
+        }
+    }
 }
 
 /// When a test is over.
@@ -118,6 +142,17 @@ pub struct Setup {
     pub warm_up: u64,
     /// Whether every byte that arrives is compared with what was sent.
     pub verify: bool,
+    /// Whether a write or a send carries data for the completion on the other side.
+    pub remote_data: bool,
+    /// The time between one answer and the next request, which is not measured; latency only.
+    pub gap: Duration,
+    /// A row follows the other until a side is told to stop; bandwidth for a time only.
+    pub endless: bool,
+    /// Sizes that a datagram cannot hold are left out, and the only one is shortened. Otherwise
+    /// they are an error.
+    pub fits: bool,
+    /// The longest message in bytes, as both sides found out; only where that is one datagram.
+    pub longest: Option<u64>,
 }
 
 impl Setup {
@@ -132,6 +167,26 @@ impl Setup {
         usize::try_from(largest).unwrap_or(usize::MAX)
     }
 
+    /// Leaves of the sizes those of at most `longest` bytes if they may be fitted.
+    ///
+    /// # Errors
+    /// The size that is too long.
+    pub(super) fn fit(&mut self, longest: u64) -> Result<(), u64> {
+        self.longest = Some(longest);
+        if !self.fits {
+            return self
+                .sizes
+                .iter()
+                .find(|size| **size > longest)
+                .map_or(Ok(()), |size| Err(*size));
+        }
+        self.sizes.retain(|size| *size <= longest);
+        if self.sizes.is_empty() {
+            self.sizes.push(longest);
+        }
+        Ok(())
+    }
+
     /// Names what `theirs` has otherwise, with both values; `None` if they are alike.
     pub fn difference(&self, theirs: &Self) -> Option<String> {
         let differences: Vec<_> = self
@@ -144,7 +199,7 @@ impl Setup {
         (!differences.is_empty()).then(|| differences.join(", "))
     }
 
-    fn options(&self) -> [(&'static str, String); 10] {
+    fn options(&self) -> [(&'static str, String); 13] {
         let Self {
             sizes,
             length,
@@ -155,6 +210,9 @@ impl Setup {
             verify,
             wire,
             atomic,
+            remote_data,
+            gap,
+            endless,
             ..
         } = self;
         let sizes = match sizes.as_slice() {
@@ -163,13 +221,9 @@ impl Setup {
             [] => "none".to_owned(),
         };
         let yes = |set: &bool| if *set { "yes" } else { "no" }.to_owned();
-        let wire = match wire {
-            Wire::Fabric => "fabric",
-            Wire::Tcp => "TCP",
-        };
         [
             ("the test", self.name()),
-            ("the transport", wire.to_owned()),
+            ("the transport", wire.title().to_owned()),
             ("the atomic operation (-A)", format!("{atomic:?}")),
             ("the message size (-s, -a)", sizes),
             ("the length (-n, -D)", length.to_string()),
@@ -178,6 +232,9 @@ impl Setup {
             ("--reversed", yes(reversed)),
             ("the warm-up", warm_up.to_string()),
             ("data verification", yes(verify)),
+            ("the remote data", yes(remote_data)),
+            ("the gap", format!("{gap:?}")),
+            ("running until stopped", yes(endless)),
         ]
     }
 }
@@ -202,6 +259,35 @@ pub enum Waiting {
     Sleep,
 }
 
+/// How fast a side may post.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// Bytes per second.
+    Bytes(u64),
+    /// Messages per second.
+    Messages(u64),
+}
+
+/// A limit to the rate at which a side posts, over all its endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// The limit.
+    pub rate: Rate,
+    /// So many messages are posted at once, and then a pause makes up for them.
+    pub burst: u64,
+}
+
+impl Pace {
+    /// From the begin of one burst of messages of so many bytes to the next.
+    pub fn interval(self, bytes: u64) -> Duration {
+        let (amount, rate) = match self.rate {
+            Rate::Bytes(rate) => (self.burst.saturating_mul(bytes), rate),
+            Rate::Messages(rate) => (self.burst, rate),
+        };
+        Duration::from_secs_f64(as_f64(amount) / as_f64(rate.max(1)))
+    }
+}
+
 /// What each side decides for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Local {
@@ -216,6 +302,8 @@ pub struct Local {
     pub waiting: Waiting,
     /// Whether to look for the best bandwidth of any stretch of a row.
     pub peak: bool,
+    /// The rate at which operations are posted; `None` for as fast as they complete.
+    pub pace: Option<Pace>,
 }
 
 impl Local {
@@ -242,7 +330,30 @@ mod tests {
             reversed: false,
             warm_up: 0,
             verify: false,
+            remote_data: false,
+            gap: Duration::ZERO,
+            endless: false,
+            fits: false,
+            longest: None,
         }
+    }
+
+    #[test]
+    fn sizes_fit_a_datagram_or_are_refused() {
+        let sizes = |sizes: &[u64], fits| Setup { sizes: sizes.to_vec(), fits, ..setup() };
+        let mut only = sizes(&[65_536], true);
+        assert_eq!((only.fit(1400), only.sizes), (Ok(()), vec![1400]));
+        let mut all = sizes(&[2, 1024, 2048], true);
+        assert_eq!((all.fit(1400), all.sizes), (Ok(()), vec![2, 1024]));
+        assert_eq!(sizes(&[1400, 1401], false).fit(1400), Err(1401));
+    }
+
+    #[test]
+    fn pause_between_bursts_makes_the_rate() {
+        let bytes = Pace { rate: Rate::Bytes(1_000_000), burst: 10 };
+        assert_eq!(bytes.interval(1000), Duration::from_millis(10));
+        let messages = Pace { rate: Rate::Messages(100), burst: 1 };
+        assert_eq!(messages.interval(1000), Duration::from_millis(10));
     }
 
     #[test]
@@ -260,6 +371,10 @@ mod tests {
             (Setup { verify: true, ..setup() }, "verification (no here, yes there)"),
             (Setup { reversed: true, ..setup() }, "--reversed (no here, yes there)"),
             (Setup { warm_up: 7, ..setup() }, "warm-up (0 here, 7 there)"),
+            (Setup { wire: Wire::Datagram, ..setup() }, "fabric here, unreliable datagrams there"),
+            (Setup { remote_data: true, ..setup() }, "remote data (no here, yes there)"),
+            (Setup { gap: Duration::from_micros(5), ..setup() }, "gap (0ns here, 5µs there)"),
+            (Setup { endless: true, ..setup() }, "until stopped (no here, yes there)"),
         ] {
             let difference = setup().difference(&theirs).expect("they differ");
             assert!(difference.contains(names), "{difference}");

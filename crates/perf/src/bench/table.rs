@@ -26,10 +26,7 @@ pub fn render(document: &Document, style: Style) -> String {
 
 fn heading(document: &Document) -> String {
     let Document { test, setup, client, server, .. } = document;
-    let wire = match setup.wire {
-        Wire::Fabric => "fabric",
-        Wire::Tcp => "TCP",
-    };
+    let wire = setup.wire.title();
     let length = match setup.length {
         Length::Iterations(count) => format!("{count} iterations"),
         Length::Time { whole, margin } => {
@@ -40,9 +37,13 @@ fn heading(document: &Document) -> String {
         1 => "1 endpoint".to_owned(),
         count => format!("{count} endpoints"),
     };
+    let cpu = |cpu: Option<usize>| cpu.map_or("not bound".to_owned(), |cpu| cpu.to_string());
+    let cpus = document.rows.last().map_or(String::new(), |line| {
+        format!("CPU client {}, server {}\n", cpu(line.client_on_cpu), cpu(line.server_on_cpu))
+    });
     let both = if setup.bidirectional { ", both directions together" } else { "" };
     format!(
-        "{test} over {wire}: {} to {}, {length}, {endpoints}{both}\n",
+        "{test} over {wire}: {} to {}, {length}, {endpoints}{both}\n{cpus}",
         if setup.reversed { &server.host } else { &client.host },
         if setup.reversed { &client.host } else { &server.host },
     )
@@ -110,6 +111,12 @@ fn footing(document: &Document) -> String {
     for line in lines {
         text.push_str(line);
         text.push('\n');
+    }
+    let lost: u64 = document.rows.iter().map(|line| line.lost).sum();
+    if setup.wire == Wire::Datagram && setup.goal == Goal::Bandwidth {
+        text.push_str(&format!(
+            "Figures are of messages that arrived; {lost} were sent and did not.\n"
+        ));
     }
     let verified: u64 = document.rows.iter().map(|line| line.verified_bytes).sum();
     if setup.verify {

@@ -1,6 +1,10 @@
 //! What the two sides of a row tell each other while it runs.
 
-use std::{os::fd::AsFd as _, time::Duration};
+use std::{
+    os::fd::AsFd as _,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
@@ -28,7 +32,12 @@ pub(super) enum Word {
     /// All that was expected is here, and this came out of it.
     Over(Box<SideFigures>),
     /// Nothing is posted any more: this side stands no loss if the other leaves.
-    Ended,
+    Ended {
+        /// This side was told to stop: no row follows.
+        stopped: bool,
+    },
+    /// This side was told to stop: the row ends now.
+    Stop,
     /// This side failed; why.
     Failed(String),
 }
@@ -45,11 +54,28 @@ pub(super) struct Watch<'a> {
     next_look: Time,
     sent: Option<Vec<u64>>,
     over: Option<SideFigures>,
+    /// Comes true when this side is told to stop.
+    stop: Option<&'a AtomicBool>,
+    stopped: bool,
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(control: &'a mut Control, clock: Clock) -> Self {
-        Self { control, clock, next_look: clock.now(), sent: None, over: None }
+    pub(super) fn new(
+        control: &'a mut Control,
+        clock: Clock,
+        stop: Option<&'a AtomicBool>,
+    ) -> Self {
+        let next_look = clock.now();
+        Self { control, clock, next_look, sent: None, over: None, stop, stopped: false }
+    }
+
+    /// Whether either side was told to stop.
+    pub(super) const fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    fn is_told_to_stop(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
     /// Waits until both sides are ready.
@@ -61,12 +87,16 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits until both sides have ended the row.
-    pub(super) fn part(self) -> Result<(), BenchError> {
-        self.control.send(&Word::Ended)?;
-        match self.control.receive(Some(PATIENCE))? {
-            Word::Ended => Ok(()),
-            other => Err(self.wrong(other)),
+    /// Waits until both sides have ended the row. Returns whether either was told to stop.
+    pub(super) fn part(self) -> Result<bool, BenchError> {
+        let here = self.stopped || self.is_told_to_stop();
+        self.control.send(&Word::Ended { stopped: here })?;
+        loop {
+            match self.control.receive(Some(PATIENCE))? {
+                Word::Ended { stopped } => return Ok(here || stopped),
+                Word::Stop => {}
+                other => return Err(self.wrong(other)),
+            }
         }
     }
 
@@ -85,10 +115,15 @@ impl<'a> Watch<'a> {
             return Ok(());
         }
         self.next_look = now + LOOK_EVERY;
+        if !self.stopped && self.is_told_to_stop() {
+            self.stopped = true;
+            self.control.send(&Word::Stop)?;
+        }
         while self.is_readable()? {
             match self.control.receive(Some(PATIENCE))? {
                 Word::Sent(counts) => self.sent = Some(counts),
                 Word::Over(figures) => self.over = Some(*figures),
+                Word::Stop => self.stopped = true,
                 other => return Err(self.wrong(other)),
             }
             if self.over.is_some() {

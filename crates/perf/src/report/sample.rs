@@ -25,6 +25,7 @@ pub(crate) fn report() -> Report {
         loss(Network::Loss01, 0.98),
         loss(Network::Loss1, 0.9),
         shared(),
+        one_host(),
     ];
     let emulated: BTreeMap<_, _> = [
         (Network::Flat, "two hosts on one machine, one virtual link, MTU 9001"),
@@ -50,6 +51,7 @@ fn machine() -> Machine {
         mtu: 9001,
         tcp_default: "cubic".to_owned(),
         load: 0.1,
+        cpu: Some(0),
     }
 }
 
@@ -162,4 +164,20 @@ fn shared() -> SectionReport {
     let rows = shares
         .map(|(transport, value)| row(Network::SharedLink, transport, Bandwidth, 1 << 20, value));
     section(Network::SharedLink, rows.to_vec())
+}
+
+fn one_host() -> SectionReport {
+    let mut rows = Vec::new();
+    let both = |rows: &mut Vec<Row>, metric, bytes, ours, theirs| {
+        rows.push(row(Network::OneHost, Elastane, metric, bytes, ours));
+        rows.push(row(Network::OneHost, Tcp, metric, bytes, theirs));
+    };
+    for bytes in [8, 64] {
+        both(&mut rows, LatencyP50, bytes, 0.3e-6, 6e-6);
+        both(&mut rows, MessageRate, bytes, 1e7, 1e6);
+    }
+    for bytes in [65_536, 1 << 20, 4 << 20] {
+        both(&mut rows, Bandwidth, bytes, 8e9, 4e9);
+    }
+    section(Network::OneHost, rows)
 }

@@ -8,7 +8,7 @@ use wire::Time;
 
 use crate::{
     Observer,
-    application::{Ending, Received, Told},
+    application::{Ending, Received, Released, Told},
     oracle::{
         Violation,
         reference::{self, Matched},
@@ -68,6 +68,8 @@ pub(crate) struct Ledger {
     messages: Vec<Record>,
     remote: RemoteLedger,
     receives: Vec<Vec<ReceiveRecord>>,
+    /// The places of messages in receives that take many, by host and receive.
+    packed: FxHashMap<(usize, u64), Vec<(u64, usize)>>,
     killed: Vec<bool>,
     unsettled: usize,
     orders: u32,
@@ -82,6 +84,7 @@ impl Ledger {
         Self {
             messages: vec![UNPOSTED; plan.messages.len()],
             receives: vec![Vec::new(); hosts],
+            packed: FxHashMap::default(),
             killed: vec![false; hosts],
             remote: RemoteLedger::new(plan.clone()),
             unsettled: plan.messages.len(),
@@ -132,6 +135,7 @@ impl Ledger {
         self.killed[host] = true;
         self.remote.kill(host);
         self.receives[host].clear();
+        self.packed.retain(|&(of, _), _| of != host);
         for number in 0..self.messages.len() {
             let Message { from, to, .. } = self.plan.messages[number];
             let record = &mut self.messages[number];
@@ -294,9 +298,13 @@ impl Ledger {
         else {
             return self.add(Violation::EndedTwice { operation: "receive", number: receive, host });
         };
-        record.ended = true;
-        record.waited_in_vain = finishing && ending == Ending::Canceled;
         let posted = record.receive;
+        if posted.least.is_some() {
+            self.packed.entry((host, receive)).or_default().push(received.place);
+        } else {
+            record.ended = true;
+            record.waited_in_vain = finishing && ending == Ending::Canceled;
+        }
         match ending {
             Ending::Ok | Ending::Truncated => self.delivered(now, host, posted, received),
             Ending::Canceled if finishing || posted.cancel_after.is_some() => {}
@@ -307,8 +315,45 @@ impl Ledger {
         }
     }
 
+    /// A receive for many messages takes no more: they lie one right behind another, and there is
+    /// a cause for its end.
+    fn released(&mut self, host: usize, released: Released) {
+        let Released { receive, ending, rest } = released;
+        let finishing = self.finishing;
+        let record = usize::try_from(receive).ok().and_then(|at| self.receives[host].get_mut(at));
+        let Some(record) = record.filter(|record| !record.ended) else {
+            return self.add(Violation::EndedTwice { operation: "receive", number: receive, host });
+        };
+        record.ended = true;
+        record.waited_in_vain = finishing && ending == Ending::Canceled;
+        let posted = record.receive;
+        let mut places = self.packed.remove(&(host, receive)).unwrap_or_default();
+        places.sort_unstable();
+        let mut end = 0;
+        let gapless = places.iter().all(|&(offset, length)| {
+            let follows = offset == end;
+            end += length as u64;
+            follows
+        });
+        let whole = end + rest as u64 == posted.capacity as u64;
+        let too_long = |message: &Message| {
+            message.to as usize == host && posted.accepts(message) && message.bytes > rest
+        };
+        let full = rest < posted.least.unwrap_or(0).max(1)
+            || !places.is_empty() && self.plan.messages.iter().any(too_long);
+        let rightly = match ending {
+            Ending::Ok => full,
+            Ending::Canceled => finishing || posted.cancel_after.is_some(),
+            Ending::PeerLost => posted.from.is_some(),
+            _ => false,
+        };
+        if !gapless || !whole || !rightly {
+            self.add(Violation::BadPacking { host, receive });
+        }
+    }
+
     fn delivered(&mut self, now: Time, host: usize, posted: Receive, received: Received) {
-        let Received { receive, ending, from, number, message_length, intact } = received;
+        let Received { receive, ending, from, number, message_length, intact, .. } = received;
         let known = number.filter(|&number| (number as usize) < self.messages.len());
         let Some(number) = known else {
             return self.add(Violation::Invented { host, number });
@@ -371,6 +416,7 @@ impl Observer<Told> for Ledger {
                 self.receives[host].push(record);
             }
             Told::ReceiveEnded(received) => self.receive_ended(now, host, received),
+            Told::ReceiveReleased(ended) => self.released(host, ended),
             Told::RemotePosted(number) => self.remote.posted(number),
             Told::RemoteEnded(ended) => {
                 let found = self.remote.ended(host, ended);

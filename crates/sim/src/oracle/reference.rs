@@ -67,7 +67,8 @@ mod tests {
     use crate::workload::{Class, Receive};
 
     fn receive(class: Class, waited_in_vain: bool) -> ReceiveRecord {
-        let receive = Receive { from: None, class, capacity: 0, at: 0, cancel_after: None };
+        let receive =
+            Receive { from: None, class, capacity: 0, least: None, at: 0, cancel_after: None };
         ReceiveRecord { receive, ended: true, waited_in_vain }
     }
 

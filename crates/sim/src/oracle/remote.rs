@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use message::Order;
+
 use crate::{
     application::Ending,
     oracle::Violation,
@@ -129,6 +131,7 @@ impl RemoteLedger {
             Ending::Ok => !remote.bad,
             Ending::Refused => remote.bad,
             Ending::PeerLost => true,
+            Ending::Canceled => remote.cancel_after.is_some(),
             _ => false,
         };
         if !expected {
@@ -190,21 +193,29 @@ impl RemoteLedger {
                 continue;
             }
             let sure = !record.excused && record.ended == Some(Ending::Ok);
+            let canceled = record.ended == Some(Ending::Canceled);
             match remote.deed {
                 Deed::Add(value) if !remote.bad => {
                     least += if sure { value } else { 0 };
-                    most += if record.posted { value } else { 0 };
+                    most += if record.posted && !canceled { value } else { 0 };
                 }
                 Deed::Write { event } if !remote.bad => {
                     let slot = remote.offset..remote.offset + remote.bytes;
                     free[slot.clone()].fill(false);
                     // The application empties a slot when it hears of the write.
-                    let wanted = if event {
+                    let wanted = if event || canceled {
                         vec![0; remote.bytes]
                     } else {
                         self.plan.remote.payload(number)
                     };
-                    if sure && !self.killed[host] && memory[slot] != wanted {
+                    let known = sure || canceled;
+                    if known && !self.killed[host] && memory[slot] != wanted {
+                        found.push(Violation::WrongMemory { host, number });
+                    }
+                }
+                Deed::Log(_) => {
+                    free[remote.offset..remote.offset + remote.bytes].fill(false);
+                    if !self.killed[host] && !self.log_is_right(&remote, memory) {
                         found.push(Violation::WrongMemory { host, number });
                     }
                 }
@@ -221,6 +232,26 @@ impl RemoteLedger {
         let touched = (8..memory.len()).find(|&at| free[at] && memory[at] != fresh[at]);
         found.extend(touched.map(|at| Violation::MemoryTouched { host, at }));
         found
+    }
+
+    /// Whether the number that others are written over may be the last of them: at least one that
+    /// was certainly written; if writes are in order, none before that.
+    fn log_is_right(&self, one: &Remote, memory: &[u8]) -> bool {
+        let slot = &memory[one.offset..one.offset + 8];
+        let shown = u64::from_le_bytes(std::array::from_fn(|at| slot[at]));
+        let (mut possible, mut certain) = (shown == 0, 0);
+        for (_, remote, record) in self.numbered() {
+            let Deed::Log(serial) = remote.deed else { continue };
+            if (remote.from, remote.to) != (one.from, one.to) || !record.posted {
+                continue;
+            }
+            possible |= serial == shown && record.ended != Some(Ending::Canceled);
+            if !record.excused && record.ended == Some(Ending::Ok) {
+                certain = certain.max(serial);
+            }
+        }
+        let in_order = self.plan.remote.order.includes(Order::WRITE_AFTER_WRITE);
+        possible && if in_order { shown >= certain } else { certain == 0 || shown > 0 }
     }
 
     /// Atomic operations of one host on another's memory, in the order they were posted, must

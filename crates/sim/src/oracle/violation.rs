@@ -55,6 +55,14 @@ pub enum Violation {
         /// The older receive that accepts it and met nothing.
         receive: u64,
     },
+    /// Multi-receives.
+    #[error("multi-receive {receive} of host {host} has gaps between messages or ended early")]
+    BadPacking {
+        /// Where.
+        host: usize,
+        /// The receive.
+        receive: u64,
+    },
     /// Completion.
     #[error("{operation} {number} at host {host} ended in a way it should not: {ending}")]
     WrongEnding {

@@ -41,12 +41,31 @@ fn full_ring_takes_nothing_until_records_are_released_and_collected() {
     }
     assert!(!producer.has_room());
     assert!(!producer.publish(b"one", b"more"));
-    assert_eq!(consumer.receive(|bytes| bytes == b"headtail"), Ok(true));
+    assert_eq!(consumer.receive(|_, bytes| bytes == b"headtail"), Ok(true));
     assert!(!producer.has_room(), "received, not released");
     assert!(consumer.release());
     assert!(!consumer.release());
     assert_eq!(producer.collect(|refused| assert!(!refused)), Ok(1));
     assert!(producer.has_room());
+}
+
+#[test]
+fn note_is_told_apart_from_datagrams_of_its_length_and_needs_a_slot_only() {
+    let (mut producer, mut consumer) = ring(SMALL);
+    while producer.publish(&[1; 300], &[]) {}
+    assert!(!producer.has_room());
+    assert!(producer.publish_note(&[2; INLINE]));
+    assert!(producer.publish(&[3; INLINE], &[]));
+    let mut received = Vec::new();
+    while consumer
+        .receive(|kind, bytes| {
+            received.push((kind, bytes[0]));
+            true
+        })
+        .unwrap()
+    {}
+    received.retain(|&(_, first)| first != 1);
+    assert_eq!(received, [(Kind::Note, 2), (Kind::Datagram, 3)]);
 }
 
 #[test]
@@ -56,7 +75,7 @@ fn refused_record_is_told_apart_from_those_around_it() {
     for lap in 0..5 {
         for number in 0..6 {
             assert!(producer.publish(&[number], &[]));
-            assert_eq!(consumer.receive(|bytes| bytes[0] % 3 != lap % 3), Ok(true));
+            assert_eq!(consumer.receive(|_, bytes| bytes[0] % 3 != lap % 3), Ok(true));
         }
         consumer.release();
         producer.collect(|refused| verdicts.push(refused)).unwrap();
@@ -67,13 +86,13 @@ fn refused_record_is_told_apart_from_those_around_it() {
 
 #[test]
 fn records_cross_threads_in_order_and_whole() {
-    let rounds: u64 = if cfg!(miri) { 60 } else { 20_000 };
+    let rounds: u64 = if cfg!(miri) { 60 } else { 200_000 };
     let length = |number: u64| usize::try_from(number * 37 % 301).expect("it is small");
     let (mut producer, mut consumer) = ring(SMALL);
     let reader = thread::spawn(move || {
         for number in 0..rounds {
             let expected = record(number, length(number));
-            while !consumer.receive(|bytes| bytes == expected).unwrap() {
+            while !consumer.receive(|_, bytes| bytes == expected).unwrap() {
                 consumer.release();
                 thread::yield_now();
             }
@@ -132,7 +151,7 @@ fn any_sequence_of_operations_gives_what_a_plain_queue_gives() {
                 }
                 Op::Receive { taken } => {
                     let expected = model.published.pop_front();
-                    let got = consumer.receive(|bytes| {
+                    let got = consumer.receive(|_, bytes| {
                         assert_eq!(Some(bytes), expected.as_deref());
                         taken
                     });
@@ -196,7 +215,7 @@ fn scribbles_end_in_an_error_and_never_lead_outside() {
                     Ok(())
                 }
                 Hostile::Honest(Op::Receive { taken }) => consumer
-                    .receive(|bytes| {
+                    .receive(|_, bytes| {
                         assert!(bytes.len() <= SMALL.record);
                         taken
                     })
@@ -310,7 +329,7 @@ mod modelled {
             });
             for number in 0..3u8 {
                 while !consumer
-                    .receive(|bytes| {
+                    .receive(|_, bytes| {
                         assert!(bytes.iter().all(|&byte| byte == number));
                         number != 1
                     })
