@@ -50,9 +50,10 @@ impl Rdm {
         self.fail_atomics(peer, error);
         self.forget_served(peer);
         for at in self.unexpected.all_from(peer) {
-            let message = self.unexpected.remove(at);
-            self.arrived(peer, message.envelope.stream());
-            self.pool.recycle(message.stored);
+            let stream = self.unexpected.get(at).envelope.stream();
+            self.arrived(peer, stream);
+            let stored = self.unexpected.lose(at, error);
+            self.pool.recycle(stored);
         }
         self.drop_held(peer);
         self.peers.reset(peer);
