@@ -8,7 +8,7 @@ use std::{net::SocketAddr, os::fd::BorrowedFd, time::Duration};
 use bytes::{Bytes, BytesMut};
 use fabric::{
     Claim, Completion, DatagramEndpoint, Event, OpId, OperationCounters, OperationError, Options,
-    Order, PeerId, RdmEndpoint, Region, Regions,
+    Order, PeerId, RdmEndpoint, Region, Regions, Served,
 };
 use libfabric_sys as fi;
 use rustc_hash::FxHashMap;
@@ -128,7 +128,7 @@ pub(crate) struct Endpoint {
     /// Messages reserved, by context.
     claims: FxHashMap<usize, (Claim, Entry)>,
     tallied: OperationCounters,
-    served: (u64, u64),
+    served: Served,
     pool: BytesMut,
 }
 
@@ -147,7 +147,7 @@ impl Endpoint {
             names: Vec::new(),
             claims: FxHashMap::default(),
             tallied: OperationCounters::default(),
-            served: (0, 0),
+            served: Served::default(),
             pool: BytesMut::new(),
         }
     }
@@ -402,8 +402,7 @@ impl Endpoint {
     pub(crate) fn new_counts(&mut self) -> [(Option<usize>, u64, u64); 6] {
         let Some(Transport::Rdm(endpoint)) = &self.transport else { return Default::default() };
         let now = endpoint.operations();
-        let messages = endpoint.message_counters();
-        let served = (messages.remote_reads, messages.remote_writes + messages.remote_atomics);
+        let served = endpoint.served();
         let was = std::mem::replace(&mut self.tallied, now);
         let had_served = std::mem::replace(&mut self.served, served);
         let bound = self.counters;
@@ -416,10 +415,10 @@ impl Endpoint {
         [
             count(bound.send, &[now.sends], &[was.sends]),
             count(bound.receive, &[now.receives], &[was.receives]),
-            count(bound.read, &[now.reads], &[was.reads]),
+            count(bound.read, &[now.reads, now.fetches], &[was.reads, was.fetches]),
             count(bound.write, &[now.writes, now.atomics], &[was.writes, was.atomics]),
-            (bound.remote_read, served.0 - had_served.0, 0),
-            (bound.remote_write, served.1 - had_served.1, 0),
+            (bound.remote_read, served.reads - had_served.reads, 0),
+            (bound.remote_write, served.writes - had_served.writes, 0),
         ]
     }
 
