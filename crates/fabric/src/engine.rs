@@ -221,7 +221,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         let any = self.locals.receive(now, &mut self.layer);
         while let Some((peer, error)) = self.locals.find_loss(now) {
             // What it took by UDP, before the link was there, it said before it closed.
-            if self.transport.window_use(peer).0 > 0 && self.hear_out(now, peer)? {
+            if self.hear_out(now, peer)? {
                 continue;
             }
             let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };

@@ -16,6 +16,7 @@ use slab::Slab;
 
 use crate::{
     errors,
+    params::{self, Parameters},
     queue::{Entry, Failure},
     vector::AddressVector,
 };
@@ -45,6 +46,49 @@ pub(crate) struct Settings {
     pub(crate) rx_flags: u64,
     /// Which operations wait for which.
     pub(crate) order: Order,
+}
+
+impl Settings {
+    /// Opens the transport, on the first port that is free of those that users want to be used
+    /// unless the application names one.
+    fn open(&self, params: &Parameters, regions: &Regions) -> Result<Transport, fabric::Error> {
+        let mut options = self.options(params);
+        options.regions = Some(regions.clone());
+        let ports = params.ports.clone().filter(|_| self.listen.port() == 0).unwrap_or(0..=0);
+        let last = *ports.end();
+        for port in ports {
+            if port != 0 {
+                options.listen.set_port(port);
+            }
+            match self.open_at(&options) {
+                Err(fabric::Error::Open(_)) if port != last => {}
+                opened => return opened,
+            }
+        }
+        unreachable!("the last attempt ends this")
+    }
+
+    fn open_at(&self, options: &Options) -> Result<Transport, fabric::Error> {
+        match self.kind {
+            Kind::Rdm => RdmEndpoint::open(options).map(|e| Transport::Rdm(Box::new(e))),
+            Kind::Datagram => {
+                DatagramEndpoint::open(options).map(|e| Transport::Datagram(Box::new(e)))
+            }
+        }
+    }
+
+    fn options(&self, params: &Parameters) -> Options {
+        let mut options = Options::listen(self.listen);
+        options.messages.max_operations = MAX_OPERATIONS;
+        options.messages.order = self.order;
+        options.shared_memory = params.shared_memory;
+        options.cross_memory = params.cross_memory;
+        let transport = &mut options.transport;
+        transport.paths = params.paths.unwrap_or(transport.paths);
+        transport.unresponsive_after = params.peer_timeout.unwrap_or(transport.unresponsive_after);
+        transport.unreachable_after = params.connect_timeout.unwrap_or(transport.unreachable_after);
+        options
+    }
 }
 
 /// Where completions go.
@@ -163,16 +207,7 @@ impl Endpoint {
         if self.tx.is_none() && self.rx.is_none() {
             return Err(fi::FI_ENOCQ);
         }
-        let mut options = Options::listen(self.settings.listen);
-        options.messages.max_operations = MAX_OPERATIONS;
-        options.messages.order = self.settings.order;
-        options.regions = Some(regions.clone());
-        let opened = match self.settings.kind {
-            Kind::Rdm => RdmEndpoint::open(&options).map(|e| Transport::Rdm(Box::new(e))),
-            Kind::Datagram => {
-                DatagramEndpoint::open(&options).map(|e| Transport::Datagram(Box::new(e)))
-            }
-        };
+        let opened = self.settings.open(params::of_an_offer(), regions);
         self.transport = Some(opened.map_err(|error| {
             crate::log::warn(format_args!("cannot open an endpoint: {error}"));
             errors::of_call(&error)
