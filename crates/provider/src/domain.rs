@@ -25,6 +25,11 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(5);
 /// The pause while it does not and there is something to do.
 const BUSY: Duration = Duration::from_micros(100);
+/// Looks in vain after which the processor is offered to others: what an application waits for may
+/// have to run on it first.
+const IDLE_LOOKS: u32 = 1_000;
+/// Looks in vain between two such offers: each is a system call.
+const LOOKS_BETWEEN: u32 = 16;
 /// The longest sleep of a waiting call before it looks around.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
@@ -40,6 +45,8 @@ pub(crate) struct State {
     pub(crate) regions: Regions,
     /// Counts calls of the application that make progress.
     calls: u64,
+    /// Those since anything happened.
+    idle: u32,
 }
 
 impl State {
@@ -49,8 +56,17 @@ impl State {
         let Some(endpoint) = self.endpoints.get_mut(at) else { return false };
         // An endpoint that fails has told its log; its operations fail by themselves.
         let worked = endpoint.progress().unwrap_or(false);
+        if worked {
+            self.idle = 0;
+        }
         self.drain(at);
         worked
+    }
+
+    /// Whether so much was looked for in vain that another process should have the processor.
+    pub(crate) const fn is_time_to_yield(&mut self) -> bool {
+        self.idle = self.idle.saturating_add(1);
+        self.idle >= IDLE_LOOKS && self.idle.is_multiple_of(LOOKS_BETWEEN)
     }
 
     fn drain(&mut self, at: usize) {
@@ -86,6 +102,7 @@ impl State {
     pub(crate) fn progress_queue(&mut self, queue: usize) {
         self.calls += 1;
         if self.queues[queue].head() != Head::Nothing {
+            self.idle = 0;
             return;
         }
         for at in 0..self.queues[queue].endpoints.len() {
@@ -147,6 +164,7 @@ impl Domain {
             registrations: 0,
             regions,
             calls: 0,
+            idle: 0,
         };
         Self { state: Mutex::new(state), api_version, stop: AtomicBool::new(false) }
     }

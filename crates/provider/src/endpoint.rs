@@ -173,6 +173,8 @@ pub(crate) struct Endpoint {
     claims: FxHashMap<usize, (Claim, Entry)>,
     tallied: OperationCounters,
     served: Served,
+    /// Messages and bytes that were sent or written, for [`crate::report`].
+    sent: (u64, u64),
     pool: BytesMut,
 }
 
@@ -192,6 +194,7 @@ impl Endpoint {
             claims: FxHashMap::default(),
             tallied: OperationCounters::default(),
             served: Served::default(),
+            sent: (0, 0),
             pool: BytesMut::new(),
         }
     }
@@ -314,6 +317,11 @@ impl Endpoint {
 
     fn posted_at(context: u64) -> Option<usize> {
         usize::try_from(context.checked_sub(1)?).ok()
+    }
+
+    const fn count(&mut self, bytes: u64) {
+        self.sent.0 += 1;
+        self.sent.1 += bytes;
     }
 
     /// An operation could not be posted, or it was and has this name.
@@ -471,7 +479,8 @@ impl Endpoint {
         Some(serde_json::json!({
             "address": endpoint.address().to_string(),
             "peers": {"shared_memory": local, "udp": remote},
-            "messages_sent": endpoint.operations().sends.completed,
+            "messages_sent": self.sent.0,
+            "bytes_sent": self.sent.1,
         }))
     }
 

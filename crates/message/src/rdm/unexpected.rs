@@ -189,13 +189,13 @@ impl UnexpectedStore {
         }
     }
 
-    /// Where the messages from `peer` are that are not lost.
-    pub(super) fn all_from(&self, peer: PeerId) -> Vec<usize> {
-        let all = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.envelope.peer == peer && entry.lost.is_none());
-        all.map(|(at, _)| at).collect()
+    /// Where the messages from `peer` are of which bytes are missing, those that are lost aside.
+    pub(super) fn partial_from(&self, peer: PeerId) -> Vec<usize> {
+        let partial = self.entries.iter().filter(|(_, entry)| {
+            let Unexpected { envelope, stored, lost, .. } = entry;
+            envelope.peer == peer && lost.is_none() && !stored.is_complete(envelope.total)
+        });
+        partial.map(|(at, _)| at).collect()
     }
 }
 
@@ -239,7 +239,9 @@ mod tests {
             store.add(at, 100, &[2; 50], &mut pool);
         }
         assert!(store.charge() > 1_500);
-        for at in store.all_from(PeerId(0)) {
+        while let Some(at) =
+            store.find(Some(PeerId(0)), TagMatch::Tagged { tag: Tag(0), ignore: !0 })
+        {
             store.remove(at);
         }
         assert_eq!(store.charge(), 0);

@@ -298,6 +298,15 @@ impl Network {
         self.drain();
     }
 
+    /// Drops all messages that no receive has met.
+    pub(crate) fn discard_stored(&mut self, at: usize) {
+        for tag in [ANY_TAG, TagMatch::Untagged] {
+            while let Some((claim, _)) = self.nodes[at].claim(None, tag) {
+                self.nodes[at].discard_claimed(claim);
+            }
+        }
+    }
+
     /// What is left of operations and stores when everything is over.
     pub(crate) fn assert_clean(&self) {
         assert!(self.flying.is_empty(), "datagrams without a home: {:?}", self.flying);

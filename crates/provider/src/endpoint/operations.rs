@@ -22,6 +22,7 @@ impl Endpoint {
         let complete = posted.is_some();
         let context = self.remember(posted);
         let Message { data, tag, remote_data } = message;
+        let length = data.len() as u64;
         let op = match &mut self.transport {
             Some(Transport::Rdm(endpoint)) => {
                 let tag = tag.map(Tag);
@@ -37,7 +38,9 @@ impl Endpoint {
             }
             None => Err(fi::FI_EOPBADSTATE),
         };
-        self.settle(context, op)
+        self.settle(context, op)?;
+        self.count(length);
+        Ok(())
     }
 
     /// Posts a receive of one message, from anybody unless `from` is a number in the vector.
@@ -91,11 +94,14 @@ impl Endpoint {
         let complete = posted.is_some();
         let context = self.remember(posted);
         let Message { data, remote_data, .. } = message;
+        let length = data.len() as u64;
         let op = self.rdm().and_then(|endpoint| {
             let request = WriteRequest { data, place, remote_data, context, complete };
             endpoint.post_write(peer, request).map_err(|_| fi::FI_EAGAIN)
         });
-        self.settle(context, op)
+        self.settle(context, op)?;
+        self.count(length);
+        Ok(())
     }
 
     /// Reads memory of a peer.

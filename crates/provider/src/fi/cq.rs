@@ -4,6 +4,7 @@ use std::{
     ffi::{CStr, c_char, c_int, c_void},
     os::fd::AsRawFd as _,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -177,6 +178,9 @@ unsafe fn write(format: fi::fi_cq_format, buf: *mut c_void, entry: &Entry) -> *m
     buf.wrapping_byte_add(bytes)
 }
 
+/// What a call returns that finds nothing.
+const NOTHING: isize = -(fi::FI_EAGAIN as isize);
+
 /// Takes up to `count` completions.
 ///
 /// # Safety
@@ -189,7 +193,7 @@ unsafe fn take(
 ) -> isize {
     let queue = &mut state.queues[cq.key];
     match queue.head() {
-        Head::Nothing => return -(fi::FI_EAGAIN as isize),
+        Head::Nothing => return NOTHING,
         Head::Failure => return -(fi::FI_EAVAIL as isize),
         Head::Entries => {}
     }
@@ -226,7 +230,12 @@ unsafe extern "C" fn readfrom(
         let mut state = cq.domain.lock();
         state.progress_queue(cq.key);
         // SAFETY: the caller has room for so many.
-        unsafe { take(&mut state, cq, (buf, count), sources) }
+        let taken = unsafe { take(&mut state, cq, (buf, count), sources) };
+        if taken == NOTHING && state.is_time_to_yield() {
+            drop(state);
+            thread::yield_now();
+        }
+        taken
     })
 }
 
