@@ -1,6 +1,7 @@
 //! The progress engine: it owns the clock, the device and the protocol state, and is the only
 //! place where they meet.
 
+mod close;
 mod sleep;
 mod sources;
 
@@ -181,7 +182,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         if self.wakes_at.take().is_some() {
             self.end_sleep();
         }
-        let local = self.progress_locals(now);
+        let local = self.progress_locals(now)?;
         let sent = self.flush(now, SEND_BATCH);
         let received = self.may_look(now, local) && self.receive(now)?;
         let due = self.transport.poll_timeout().is_some_and(|at| at <= now);
@@ -216,9 +217,13 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     }
 
     /// Receives from peers of this host, and deals with links that come and go.
-    fn progress_locals(&mut self, now: Time) -> bool {
+    fn progress_locals(&mut self, now: Time) -> Result<bool, Error> {
         let any = self.locals.receive(now, &mut self.layer);
         while let Some((peer, error)) = self.locals.find_loss(now) {
+            // What it took by UDP, before the link was there, it said before it closed.
+            if self.hear_out(now, peer)? {
+                continue;
+            }
             let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
             self.transport.give_up(now, peer, error, upper);
         }
@@ -235,7 +240,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             self.answer(now, request);
         }
         self.wake_peers(now);
-        any
+        Ok(any)
     }
 
     /// A peer of this host asks for a link.
@@ -343,50 +348,6 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             published.rest(now, self.watch.now());
         }
         self.published = Some(published);
-    }
-
-    /// Whether nothing is left to send or to be acknowledged.
-    pub(crate) fn is_drained(&self) -> bool {
-        !self.unsent
-            && self.layer.sends_outstanding() == 0
-            && self.transport.is_drained()
-            && self.locals.is_drained()
-    }
-
-    /// Waits until everything sent is acknowledged, at most `linger`, then says goodbye.
-    pub(crate) fn close(&mut self, linger: Duration) -> Result<(), Error> {
-        let until = self.watch.now() + linger;
-        while !self.is_drained() && self.watch.now() < until {
-            if !self.progress()? && !self.is_drained() {
-                let left = until.since(self.watch.now());
-                self.sleep(Some(left))?;
-            }
-        }
-        let drained = self.is_drained();
-        self.say_goodbye();
-        if drained {
-            return Ok(());
-        }
-        Err(Error::Unfinished { waited: linger, operations: self.layer.sends_outstanding() })
-    }
-
-    pub(crate) fn say_goodbye(&mut self) {
-        // A child process has copies of sockets and mappings, but the peers are its parent's, and
-        // what closes a link closes it for both.
-        if !self.is_owner() {
-            std::mem::forget(std::mem::replace(&mut self.locals, Locals::off()));
-            return;
-        }
-        self.transport.close();
-        let now = self.watch.now();
-        // One datagram a peer; what does not leave at once is not worth waiting for.
-        for _ in 0..=self.transport.peer_count() {
-            if !self.flush(now, 1) {
-                break;
-            }
-        }
-        self.locals.close();
-        self.wake_peers(now);
     }
 
     fn wake(&mut self, now: Time) {

@@ -34,13 +34,13 @@ pub use local::{
     CrossMemory, LocalError, MAX_LINKS, PeerCopies, PeerRoute, SharedMemory, UdpReason,
 };
 pub use memory::{
-    Access, Atomic, Buffer, Datatype, KeyTaken, Operator, OutOfRange, Region, Regions,
+    Access, Atomic, Buffer, Datatype, KeyTaken, Operator, OutOfRange, Region, Regions, Watch,
     borrowed_bytes,
 };
 pub use message::{
     AtomicRefused, AtomicRequest, Busy, Claim, ClaimRefused, Completion, Event, MAX_ATOMIC_BYTES,
     MultiReceiveRequest, OpId, OperationClass, OperationCounters, OperationError, Order, PeekInfo,
-    ReadRequest, SendRequest, TagMatch, Tally, WriteRequest,
+    ReadRequest, SendRequest, Served, TagMatch, Tally, WriteRequest,
 };
 pub use one_sided::new_regions;
 pub use options::{Error, METRICS_VARIABLE, Metrics, Options};

@@ -115,7 +115,8 @@ pub(crate) fn named(counters: &impl serde::Serialize) -> Counters {
 
 /// The operations of each kind that completed and that failed.
 pub(crate) fn tallies(operations: &OperationCounters) -> Counters {
-    let OperationCounters { sends, receives, writes, reads, atomics } = *operations;
+    let OperationCounters { sends, receives, writes, reads, .. } = *operations;
+    let atomics = operations.all_atomics();
     let kinds = [
         ("sends", sends),
         ("receives", receives),

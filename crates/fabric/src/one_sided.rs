@@ -4,7 +4,7 @@ use bytes::Bytes;
 use io::PacketIo;
 use memory::{Access, Buffer, KeyTaken, Region, Regions};
 use message::{
-    AtomicRefused, AtomicRequest, Busy, OpId, OperationCounters, ReadRequest, WriteRequest,
+    AtomicRefused, AtomicRequest, Busy, OpId, OperationCounters, ReadRequest, Served, WriteRequest,
 };
 use wire::{PeerId, RKey, RemotePlace};
 
@@ -168,5 +168,11 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// How many operations of each kind ended, and how (`fi_cntr`).
     pub fn operations(&self) -> OperationCounters {
         self.engine.layer.operations()
+    }
+
+    /// How many operations of peers on memory of this endpoint are over (`FI_RMA_EVENT`).
+    /// [`Regions::watch`] counts those on one region.
+    pub fn served(&self) -> Served {
+        self.engine.layer.served()
     }
 }

@@ -432,3 +432,20 @@ fn send_of_another_thread_does_not_depend_on_the_sleeper() {
         assert_eq!(sleeper.join().unwrap().result, Ok(()));
     });
 }
+
+#[test]
+fn what_a_peer_took_before_it_closed_is_sent() {
+    for _ in 0..20 {
+        let (mut near, mut far) = pair();
+        let to = near.peer(far.address()).expect("there is room");
+        // Leaves by UDP, as there is no link yet.
+        near.send(to, Bytes::from_static(b"last"), 1).expect("there is room");
+        far.receive(Buffer::zeroed(4), None, TagMatch::Untagged, 2).expect("there is room");
+        eventually("message", || far.poll().expect("the device works"));
+        // Now there is one, and no acknowledgement yet, or hardly ever.
+        near.progress().expect("the device works");
+        far.close(Duration::ZERO).expect("nothing is on its way");
+        let sent = eventually("completion", || near.poll().expect("the device works"));
+        assert_eq!((sent.context, sent.result), (1, Ok(())));
+    }
+}

@@ -17,4 +17,4 @@ pub use atomic::{Atomic, Datatype, Operator};
 pub use buffer::Buffer;
 pub use raw::borrowed_bytes;
 pub use region::{OutOfRange, Region};
-pub use regions::{Denied, KeyTaken, Regions};
+pub use regions::{Denied, KeyTaken, Regions, Visit, Watch};

@@ -5,7 +5,7 @@ use std::{
     hash::Hasher,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -28,13 +28,36 @@ struct Shared {
     table: RwLock<Table>,
     /// Regions taken back so far.
     revoked: AtomicU64,
+    /// Whether operations on any region were ever to be counted: most never are.
+    counts: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     entries: HashMap<u64, (Region, Access)>,
+    /// Who counts operations on the region with this key.
+    watches: HashMap<u64, Watch>,
     secret: [u8; 16],
     drawn: u64,
+}
+
+/// Where operations of peers on a region are counted once they are over (`fi_mr_bind` with
+/// `FI_REMOTE_READ` and `FI_REMOTE_WRITE`).
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    /// Reads, and atomic operations that return the old values.
+    pub reads: Option<Arc<AtomicU64>>,
+    /// Writes, and atomic operations that return nothing.
+    pub writes: Option<Arc<AtomicU64>>,
+}
+
+/// An operation of a peer on a region, as a [`Watch`] counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visit {
+    /// It returned bytes of the region.
+    Read,
+    /// It changed the region and returned nothing.
+    Write,
 }
 
 /// Why a claim of a peer was turned away.
@@ -60,7 +83,7 @@ impl Regions {
     /// No region yet. Keys are drawn under `secret`, which nobody else may know.
     pub fn new(secret: [u8; 16]) -> Self {
         let table = RwLock::new(Table { secret, ..Table::default() });
-        Self { shared: Arc::new(Shared { table, revoked: AtomicU64::new(0) }) }
+        Self { shared: Arc::new(Shared { table, ..Shared::default() }) }
     }
 
     /// Lets peers that know the key do to `region` what `access` says. Returns the key.
@@ -98,10 +121,41 @@ impl Regions {
     pub fn revoke(&self, key: u64) -> Option<Region> {
         let mut table = self.write();
         let (region, _) = table.entries.remove(&key)?;
+        table.watches.remove(&key);
         self.shared.revoked.fetch_add(1, Ordering::Release);
         drop(table);
         region.wait_for_loans();
         Some(region)
+    }
+
+    /// Counts operations on the region behind `key` from now on, until it is revoked, beside what
+    /// counts them already where `watch` says nothing. Returns whether there is such a region.
+    pub fn watch(&self, key: u64, watch: Watch) -> bool {
+        let mut table = self.write();
+        if !table.entries.contains_key(&key) {
+            return false;
+        }
+        let known = table.watches.entry(key).or_default();
+        known.reads = watch.reads.or(known.reads.take());
+        known.writes = watch.writes.or(known.writes.take());
+        self.shared.counts.store(true, Ordering::Release);
+        true
+    }
+
+    /// An operation of a peer on the region behind `key` is over.
+    pub fn visited(&self, key: u64, visit: Visit) {
+        if !self.shared.counts.load(Ordering::Acquire) {
+            return;
+        }
+        let table = self.read();
+        let Some(watch) = table.watches.get(&key) else { return };
+        let counter = match visit {
+            Visit::Read => &watch.reads,
+            Visit::Write => &watch.writes,
+        };
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// How many regions were taken back so far.
@@ -192,6 +246,27 @@ mod tests {
             drop(lent);
             assert!(revoked.join().unwrap().is_some());
         });
+    }
+
+    #[test]
+    fn operations_on_a_watched_region_are_counted_until_it_is_revoked() {
+        let regions = Regions::new([5; 16]);
+        let key = regions.register(Region::zeroed(8), Access::ALL);
+        let other = regions.register(Region::zeroed(8), Access::ALL);
+        let (reads, writes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        regions.visited(key, Visit::Read);
+        assert!(regions.watch(key, Watch { reads: Some(Arc::clone(&reads)), writes: None }));
+        assert!(regions.watch(key, Watch { reads: None, writes: Some(Arc::clone(&writes)) }));
+        for (key, visit) in [(key, Visit::Read), (key, Visit::Write), (other, Visit::Write)] {
+            regions.visited(key, visit);
+        }
+        regions.visited(key, Visit::Write);
+        let counted = || [&reads, &writes].map(|counter| counter.load(Ordering::Acquire));
+        assert_eq!(counted(), [1, 2]);
+        regions.revoke(key);
+        regions.visited(key, Visit::Read);
+        assert_eq!(counted(), [1, 2]);
+        assert!(!regions.watch(key, Watch::default()));
     }
 
     #[test]

@@ -25,6 +25,6 @@ pub use datagrams::DatagramQueue;
 pub use rdm::{
     AtomicRefused, AtomicRequest, Claim, ClaimRefused, Config, Copying, Counters, Landed,
     LandingOffer, Lent, LoanUse, MAX_ATOMIC_BYTES, MultiReceiveRequest, OperationClass,
-    OperationCounters, Order, PeekInfo, Rdm, ReadRequest, ReceiveRequest, SendRequest, TagMatch,
-    Tally, WriteRequest,
+    OperationCounters, Order, PeekInfo, Rdm, ReadRequest, ReceiveRequest, SendRequest, Served,
+    TagMatch, Tally, WriteRequest,
 };

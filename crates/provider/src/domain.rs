@@ -113,9 +113,18 @@ impl State {
     /// Makes progress on all endpoints that a counter counts.
     pub(crate) fn progress_counter(&mut self, counter: usize) {
         self.calls += 1;
-        for at in 0..self.counters[counter].endpoints.len() {
-            self.progress_endpoint(self.counters[counter].endpoints[at]);
+        for at in self.counted(counter) {
+            self.progress_endpoint(at);
         }
+        self.counters[counter].collect();
+    }
+
+    /// The endpoints that have what a counter counts.
+    pub(crate) fn counted(&self, counter: usize) -> Vec<usize> {
+        if self.counters[counter].counts_visits() {
+            return self.endpoints.iter().map(|(at, _)| at).collect();
+        }
+        self.counters[counter].endpoints.clone()
     }
 
     /// Whether there is nothing to do on an endpoint until its descriptor tells.

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, os::fd::BorrowedFd, time::Duration};
 use bytes::{Bytes, BytesMut};
 use fabric::{
     Claim, Completion, DatagramEndpoint, Event, OpId, OperationCounters, OperationError, Options,
-    Order, PeerId, RdmEndpoint, Region, Regions,
+    Order, PeerId, RdmEndpoint, Region, Regions, Served,
 };
 use libfabric_sys as fi;
 use rustc_hash::FxHashMap;
@@ -16,6 +16,7 @@ use slab::Slab;
 
 use crate::{
     errors,
+    params::{self, Parameters},
     queue::{Entry, Failure},
     vector::AddressVector,
 };
@@ -45,6 +46,49 @@ pub(crate) struct Settings {
     pub(crate) rx_flags: u64,
     /// Which operations wait for which.
     pub(crate) order: Order,
+}
+
+impl Settings {
+    /// Opens the transport, on the first port that is free of those that users want to be used
+    /// unless the application names one.
+    fn open(&self, params: &Parameters, regions: &Regions) -> Result<Transport, fabric::Error> {
+        let mut options = self.options(params);
+        options.regions = Some(regions.clone());
+        let ports = params.ports.clone().filter(|_| self.listen.port() == 0).unwrap_or(0..=0);
+        let last = *ports.end();
+        for port in ports {
+            if port != 0 {
+                options.listen.set_port(port);
+            }
+            match self.open_at(&options) {
+                Err(fabric::Error::Open(_)) if port != last => {}
+                opened => return opened,
+            }
+        }
+        unreachable!("the last attempt ends this")
+    }
+
+    fn open_at(&self, options: &Options) -> Result<Transport, fabric::Error> {
+        match self.kind {
+            Kind::Rdm => RdmEndpoint::open(options).map(|e| Transport::Rdm(Box::new(e))),
+            Kind::Datagram => {
+                DatagramEndpoint::open(options).map(|e| Transport::Datagram(Box::new(e)))
+            }
+        }
+    }
+
+    fn options(&self, params: &Parameters) -> Options {
+        let mut options = Options::listen(self.listen);
+        options.messages.max_operations = MAX_OPERATIONS;
+        options.messages.order = self.order;
+        options.shared_memory = params.shared_memory;
+        options.cross_memory = params.cross_memory;
+        let transport = &mut options.transport;
+        transport.paths = params.paths.unwrap_or(transport.paths);
+        transport.unresponsive_after = params.peer_timeout.unwrap_or(transport.unresponsive_after);
+        transport.unreachable_after = params.connect_timeout.unwrap_or(transport.unreachable_after);
+        options
+    }
 }
 
 /// Where completions go.
@@ -128,7 +172,7 @@ pub(crate) struct Endpoint {
     /// Messages reserved, by context.
     claims: FxHashMap<usize, (Claim, Entry)>,
     tallied: OperationCounters,
-    served: (u64, u64),
+    served: Served,
     /// Messages and bytes that were sent or written, for [`crate::report`].
     sent: (u64, u64),
     pool: BytesMut,
@@ -149,7 +193,7 @@ impl Endpoint {
             names: Vec::new(),
             claims: FxHashMap::default(),
             tallied: OperationCounters::default(),
-            served: (0, 0),
+            served: Served::default(),
             sent: (0, 0),
             pool: BytesMut::new(),
         }
@@ -166,16 +210,7 @@ impl Endpoint {
         if self.tx.is_none() && self.rx.is_none() {
             return Err(fi::FI_ENOCQ);
         }
-        let mut options = Options::listen(self.settings.listen);
-        options.messages.max_operations = MAX_OPERATIONS;
-        options.messages.order = self.settings.order;
-        options.regions = Some(regions.clone());
-        let opened = match self.settings.kind {
-            Kind::Rdm => RdmEndpoint::open(&options).map(|e| Transport::Rdm(Box::new(e))),
-            Kind::Datagram => {
-                DatagramEndpoint::open(&options).map(|e| Transport::Datagram(Box::new(e)))
-            }
-        };
+        let opened = self.settings.open(params::of_an_offer(), regions);
         self.transport = Some(opened.map_err(|error| {
             crate::log::warn(format_args!("cannot open an endpoint: {error}"));
             errors::of_call(&error)
@@ -410,8 +445,7 @@ impl Endpoint {
     pub(crate) fn new_counts(&mut self) -> [(Option<usize>, u64, u64); 6] {
         let Some(Transport::Rdm(endpoint)) = &self.transport else { return Default::default() };
         let now = endpoint.operations();
-        let messages = endpoint.message_counters();
-        let served = (messages.remote_reads, messages.remote_writes + messages.remote_atomics);
+        let served = endpoint.served();
         let was = std::mem::replace(&mut self.tallied, now);
         let had_served = std::mem::replace(&mut self.served, served);
         let bound = self.counters;
@@ -424,10 +458,10 @@ impl Endpoint {
         [
             count(bound.send, &[now.sends], &[was.sends]),
             count(bound.receive, &[now.receives], &[was.receives]),
-            count(bound.read, &[now.reads], &[was.reads]),
+            count(bound.read, &[now.reads, now.fetches], &[was.reads, was.fetches]),
             count(bound.write, &[now.writes, now.atomics], &[was.writes, was.atomics]),
-            (bound.remote_read, served.0 - had_served.0, 0),
-            (bound.remote_write, served.1 - had_served.1, 0),
+            (bound.remote_read, served.reads - had_served.reads, 0),
+            (bound.remote_write, served.writes - had_served.writes, 0),
         ]
     }
 

@@ -13,6 +13,7 @@ mod endpoint;
 mod errors;
 mod fi;
 mod log;
+mod params;
 mod queue;
 mod report;
 mod vector;

@@ -6,7 +6,7 @@ use libfabric_sys as fi;
 
 static HOST: OnceLock<Option<fi::HostServices>> = OnceLock::new();
 
-fn host() -> Option<&'static fi::HostServices> {
+pub(crate) fn host() -> Option<&'static fi::HostServices> {
     HOST.get_or_init(fi::HostServices::of_this_process).as_ref()
 }
 

@@ -72,6 +72,31 @@ pub struct OperationCounters {
     pub writes: Tally,
     /// Reads of it.
     pub reads: Tally,
-    /// Atomic operations on it.
+    /// Atomic operations on it that return nothing.
     pub atomics: Tally,
+    /// Atomic operations on it that return the old values.
+    pub fetches: Tally,
+}
+
+impl OperationCounters {
+    /// Atomic operations of both kinds.
+    pub const fn all_atomics(&self) -> Tally {
+        Tally {
+            completed: self.atomics.completed + self.fetches.completed,
+            failed: self.atomics.failed + self.fetches.failed,
+        }
+    }
+
+    pub(super) const fn atomics(&mut self, fetch: bool) -> &mut Tally {
+        if fetch { &mut self.fetches } else { &mut self.atomics }
+    }
+}
+
+/// Operations of peers on memory here that are over (`FI_RMA_EVENT`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Reads, and atomic operations that return the old values.
+    pub reads: u64,
+    /// Writes, and atomic operations that return nothing.
+    pub writes: u64,
 }

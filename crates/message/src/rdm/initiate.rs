@@ -222,7 +222,7 @@ impl Rdm {
         old: Vec<u8>,
         result: Result<(), OperationError>,
     ) {
-        self.operations.atomics.count(result.is_ok());
+        self.operations.atomics(pending.wanted > 0).count(result.is_ok());
         if pending.complete || result.is_err() {
             self.completions.push_back(Completion {
                 op: pending.op,

@@ -43,7 +43,7 @@ use wire::{MessageSeq, PeerId, Time, Token, Train};
 pub use self::{
     claim::{Claim, ClaimRefused},
     config::Config,
-    counters::{Counters, OperationCounters, Tally},
+    counters::{Counters, OperationCounters, Served, Tally},
     initiate::{AtomicRefused, AtomicRequest, MAX_ATOMIC_BYTES, ReadRequest, WriteRequest},
     landing::{Landed, LandingOffer},
     loan::{Copying, Lent, LoanUse},
@@ -132,6 +132,7 @@ pub struct Rdm {
     begun: usize,
     completions: VecDeque<Completion>,
     operations: OperationCounters,
+    remote: Served,
     serial: u32,
     counters: Counters,
 }
@@ -202,6 +203,12 @@ impl Rdm {
     /// How many operations of each kind ended since the endpoint was made, and how (`fi_cntr`).
     pub fn operations(&self) -> OperationCounters {
         self.operations
+    }
+
+    /// How many operations of peers on memory here are over: bytes that were read have left for
+    /// good, and what was written is there.
+    pub fn served(&self) -> Served {
+        self.remote
     }
 
     fn next_serial(&mut self) -> u32 {

@@ -1,7 +1,7 @@
 //! Sends: from being posted until the last datagram is acknowledged.
 
 use bytes::Bytes;
-use memory::{Atomic, Buffer, Region};
+use memory::{Atomic, Buffer, Region, Visit};
 use wire::{MessageSeq, PeerId, RemotePlace, Tag, Token};
 
 use super::{
@@ -430,12 +430,18 @@ impl Rdm {
                 self.operations.reads.count(success);
                 Event::Read { buffer: std::mem::take(buffer) }
             }
-            Kind::Atomic { .. } if stage == Stage::Queued => {
-                self.operations.atomics.count(success);
+            &mut Kind::Atomic { fetch, .. } if stage == Stage::Queued => {
+                self.operations.atomics(fetch).count(success);
                 Event::Atomic { old: Vec::new() }
             }
+            &mut Kind::Data { key, .. } => {
+                if success {
+                    self.has_served(key, Visit::Read);
+                }
+                return;
+            }
             // What comes back completes them.
-            Kind::Read { .. } | Kind::Atomic { .. } | Kind::Data { .. } | Kind::Result => return,
+            Kind::Read { .. } | Kind::Atomic { .. } | Kind::Result => return,
         };
         let (peer, class) = (send.peer, send.kind.class());
         if !success || send.complete {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use memory::{Access, Atomic, Datatype, Denied, KeyTaken, Operator, Region, Regions};
+use memory::{Access, Atomic, Datatype, Denied, KeyTaken, Operator, Region, Regions, Visit};
 use srd::Delivery;
 use wire::{MessageSeq, OneSided, OneSidedKind, PeerId, RKey, RefusalCause, RemotePlace};
 
@@ -211,6 +211,7 @@ impl Rdm {
             }
         }
         self.counters.remote_writes += 1;
+        self.has_served(place.key.0, Visit::Write);
         if let Some(data) = data {
             let event = Event::RemoteWrite { data, place, length: total };
             let (op, context) = (OpId::remote(), 0);
@@ -239,6 +240,15 @@ impl Rdm {
         }
         self.refuse(peer, seq, OneSidedKind::Transfer, cause_of(denied));
         Delivery::NotReady
+    }
+
+    /// An operation of a peer on the region behind `key` is over.
+    pub(super) fn has_served(&mut self, key: u64, visit: Visit) {
+        match visit {
+            Visit::Read => self.remote.reads += 1,
+            Visit::Write => self.remote.writes += 1,
+        }
+        self.regions.visited(key, visit);
     }
 
     fn refuse(&mut self, peer: PeerId, seq: MessageSeq, kind: OneSidedKind, cause: RefusalCause) {
@@ -373,6 +383,8 @@ impl Rdm {
         match self.executed(claim, operands) {
             Ok(old) => {
                 self.counters.remote_atomics += 1;
+                let visit = if claim.fetch { Visit::Read } else { Visit::Write };
+                self.has_served(claim.place.key.0, visit);
                 self.served += 1;
                 let data = Bytes::from(old);
                 let request = SendRequest { data, ..SendRequest::default() };

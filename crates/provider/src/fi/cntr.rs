@@ -130,7 +130,10 @@ unsafe extern "C" fn seterr(cntr: *mut fi::fid_cntr, value: u64) -> c_int {
 fn change(cntr: *mut fi::fid_cntr, what: impl FnOnce(&mut Counter)) -> c_int {
     // SAFETY: it is open.
     let Cntr { domain, key } = unsafe { of(cntr) };
-    what(&mut domain.lock().counters[*key]);
+    let mut state = domain.lock();
+    let counter = &mut state.counters[*key];
+    counter.collect();
+    what(counter);
     0
 }
 
@@ -143,7 +146,7 @@ unsafe extern "C" fn wait(cntr: *mut fi::fid_cntr, threshold: u64, timeout: c_in
         let mut failed = false;
         let reached = domain.wait(
             timeout,
-            |state| state.counters[*key].endpoints.clone(),
+            |state| state.counted(*key),
             None,
             |state| {
                 state.progress_counter(*key);

@@ -11,12 +11,15 @@ use std::{
 use libfabric_sys as fi;
 
 use super::{Object, atomic, av, cntr, cq, endpoint, guarded, mr};
-use crate::domain::{Domain, Progress};
+use crate::{
+    domain::{Domain, Progress},
+    params,
+};
 
 struct Dom {
     domain: Arc<Domain>,
     /// Ends with the domain.
-    _progress: Progress,
+    _progress: Option<Progress>,
     /// Domains open in the fabric.
     siblings: Arc<AtomicUsize>,
 }
@@ -53,7 +56,8 @@ pub(super) unsafe fn open(
     guarded(|| {
         let Ok(regions) = fabric::new_regions() else { return -fi::FI_EIO };
         let inside = Arc::new(Domain::new(regions, api_version));
-        let progress = match Progress::start(&inside) {
+        let is_wanted = params::of_an_offer().progress_thread;
+        let progress = match is_wanted.then(|| Progress::start(&inside)).transpose() {
             Ok(progress) => progress,
             Err(error) => {
                 crate::log::warn(format_args!("cannot start the progress thread: {error}"));

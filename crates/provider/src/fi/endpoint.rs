@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use fabric::Order;
@@ -16,12 +15,9 @@ use super::{Object, atomic, av, cm, cntr, cq, guarded, memory, msg, rma, status,
 use crate::{
     domain::{Domain, State},
     endpoint::{Binding, Call, Endpoint, Kind, Settings},
+    params,
     vector::AddressVector,
 };
-
-/// How long closing waits for what was sent and not acknowledged: programs end without telling
-/// each other.
-const LINGER: Duration = Duration::from_secs(5);
 
 /// What this crate keeps with an endpoint's descriptor.
 pub(super) struct Ep {
@@ -180,7 +176,7 @@ unsafe extern "C" fn close(fid: *mut fi::fid) -> c_int {
         // Others go on while this one waits for its peers.
         drop(state);
         crate::report::write(&endpoint);
-        endpoint.close(LINGER);
+        endpoint.close(params::of_an_offer().linger);
         0
     })
 }

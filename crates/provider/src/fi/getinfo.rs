@@ -11,7 +11,6 @@ mod offer;
 mod tests;
 
 use std::{
-    env,
     ffi::{CStr, CString, c_char, c_int},
     net::SocketAddrV4,
     panic::{self, AssertUnwindSafe},
@@ -26,6 +25,8 @@ use allocation::Entry;
 use hints::Hints;
 use interfaces::{Interface, Wish};
 use offer::{Kind, Offer};
+
+use crate::params;
 
 /// `fi_provider.getinfo`.
 ///
@@ -79,6 +80,7 @@ fn find(
     hints: Option<&Hints>,
 ) -> Result<Vec<Entry>, c_int> {
     let provider = crate::name();
+    let params = params::get().ok_or(FI_ENODATA)?;
     let nothing_asked = Hints::default();
     let asked = hints.unwrap_or(&nothing_asked);
     // Who asks for others is told before a name server is asked.
@@ -92,7 +94,7 @@ fn find(
     }
     let ends = addresses::find(node.as_deref(), service.as_deref(), flags, asked)?;
     let usable = interfaces::usable();
-    let wish = Wish { interface: interface_wanted(), address: ends.local };
+    let wish = Wish { interface: params.interface.clone(), address: ends.local };
     let mut entries = Vec::new();
     for kind in kinds {
         let is_named = |interface: &Interface| has_names(interface, kind, provider, asked);
@@ -128,10 +130,4 @@ fn has_names(interface: &Interface, kind: Kind, provider: &CStr, asked: &Hints) 
     };
     is(&asked.fabric_name, offer::fabric_name(interface, provider))
         && is(&asked.domain_name, offer::domain_name(interface, kind))
-}
-
-/// The only interface to offer, where somebody says which.
-fn interface_wanted() -> Option<String> {
-    let name = env::var("FI_ELASTANE_IFACE").ok()?;
-    (!name.is_empty()).then_some(name)
 }

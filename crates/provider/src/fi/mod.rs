@@ -19,6 +19,8 @@ mod rma;
 mod tagged;
 mod transfer;
 
+pub(crate) use provider::parameter;
+
 use std::{
     ffi::{CStr, c_int},
     panic::{AssertUnwindSafe, catch_unwind},

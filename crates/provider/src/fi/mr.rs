@@ -6,14 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use fabric::Access;
+use fabric::{Access, Watch};
 use libfabric_sys as fi;
 
 use super::{
-    Object, guarded,
+    Object, cntr, guarded,
     memory::{array, one, region},
 };
-use crate::domain::Domain;
+use crate::{counter::Counter, domain::Domain};
 
 /// What every version has of `fi_mr_attr`.
 #[repr(C)]
@@ -147,9 +147,32 @@ unsafe extern "C" fn close(fid: *mut fi::fid) -> c_int {
     })
 }
 
-/// To an endpoint or a counter: the domain's endpoints serve it in any case.
-unsafe extern "C" fn bind(_fid: *mut fi::fid, _with: *mut fi::fid, _flags: u64) -> c_int {
-    0
+/// To a counter, which counts operations of peers on the region from then on, or to an endpoint:
+/// the domain's endpoints serve it in any case.
+unsafe extern "C" fn bind(fid: *mut fi::fid, with: *mut fi::fid, flags: u64) -> c_int {
+    guarded(|| {
+        // SAFETY: every descriptor begins with its class.
+        match unsafe { (*with).fclass } {
+            fi::FI_CLASS_CNTR => {}
+            fi::FI_CLASS_EP => return 0,
+            _ => return -fi::FI_EINVAL,
+        }
+        // SAFETY: the region is open.
+        let Mr { domain, key } = &unsafe { Object::<fi::fid_mr, Mr>::of(fid.cast()) }.inner;
+        // SAFETY: the class says what it is.
+        let counter = unsafe { cntr::key(with.cast()) };
+        let mut state = domain.lock();
+        let Some(visits) = state.counters.get_mut(counter).map(Counter::visits) else {
+            return -fi::FI_EINVAL;
+        };
+        let wants = |flag| (flags & flag != 0).then(|| Arc::clone(&visits));
+        let watch = Watch { reads: wants(fi::FI_REMOTE_READ), writes: wants(fi::FI_REMOTE_WRITE) };
+        // What peers cannot reach has nothing to count.
+        if let Some(key) = key {
+            state.regions.watch(*key, watch);
+        }
+        0
+    })
 }
 
 unsafe extern "C" fn control(_fid: *mut fi::fid, command: c_int, _arg: *mut c_void) -> c_int {

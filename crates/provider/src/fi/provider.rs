@@ -10,6 +10,10 @@ use std::{
 use libfabric_sys as fi;
 
 use super::{fabric, getinfo};
+use crate::{
+    log,
+    params::{self, ALL, Definition, Name},
+};
 
 /// Later than any libfabric there is: a provider is left out when its version is below the one
 /// that a caller asks for. What a caller knows is told by its own version.
@@ -43,10 +47,10 @@ pub(super) fn address() -> *const fi::fi_provider {
 pub(crate) fn name() -> &'static CStr {
     static NAME: OnceLock<&CStr> = OnceLock::new();
     NAME.get_or_init(|| {
-        let asked = std::env::var("FI_ELASTANE_NAME");
-        let is_efa = match asked.as_deref() {
-            Ok(name) => name == "efa",
-            Err(_) => file_name().is_some_and(|name| name.starts_with("libefa")),
+        let asked = params::get().and_then(|params| params.name);
+        let is_efa = match asked {
+            Some(name) => name == Name::Efa,
+            None => file_name().is_some_and(|name| name.starts_with("libefa")),
         };
         if is_efa { c"efa" } else { c"elastane" }
     })
@@ -84,8 +88,11 @@ fn has_efa_device() -> bool {
 #[unsafe(no_mangle)]
 pub extern "C" fn fi_prov_ini() -> *mut fi::fi_provider {
     let provider = PROVIDER.0.get();
-    if name() == c"efa" && has_efa_device() && std::env::var_os("FI_ELASTANE_HIDE_EFA").is_none() {
-        crate::log::warn(format_args!(
+    // Under the first name, which their variables begin with, whatever it answers to.
+    define();
+    let hides = params::get().is_some_and(|params| params.hide_efa);
+    if name() == c"efa" && has_efa_device() && !hides {
+        log::warn(format_args!(
             "this machine has an EFA device: set FI_ELASTANE_HIDE_EFA=1 to be served in its place"
         ));
         return ptr::null_mut();
@@ -93,6 +100,30 @@ pub extern "C" fn fi_prov_ini() -> *mut fi::fi_provider {
     // SAFETY: libfabric calls this once for each time it loads the library, before all else.
     unsafe { (*provider).name = name().as_ptr() };
     provider
+}
+
+/// Tells libfabric which parameters there are.
+fn define() {
+    let Some(host) = log::host() else { return };
+    for Definition { name, help } in &ALL {
+        // SAFETY: the provider has a name.
+        let defined = unsafe { host.param_define(address(), name, fi::FI_PARAM_STRING, help) };
+        if let Err(error) = defined {
+            let name = name.to_string_lossy();
+            log::warn(format_args!("cannot define {name}: error {error}"));
+        }
+    }
+}
+
+/// What a parameter is set to, as libfabric says; where there is no libfabric to ask, as the
+/// environment does.
+pub(crate) fn parameter(definition: &Definition) -> Option<String> {
+    let Some(host) = log::host() else {
+        let name = definition.name.to_string_lossy().to_uppercase();
+        return std::env::var(format!("FI_ELASTANE_{name}")).ok();
+    };
+    // SAFETY: the provider has a name, and the parameter was defined as a text.
+    unsafe { host.param_string(PROVIDER.0.get(), definition.name) }.ok()
 }
 
 extern "C" fn cleanup() {

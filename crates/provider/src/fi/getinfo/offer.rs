@@ -23,8 +23,9 @@ const PROTOCOL_VERSION: u32 = 1;
 const INJECT_SIZE: usize = 4096;
 /// Operations under way at once.
 const QUEUE_SIZE: usize = 65_536;
-/// Pieces of local memory in one operation.
-const IOV_LIMIT: usize = 8;
+/// Pieces of local memory in one operation: as many as `tcp` has. More are served, but fabtests
+/// deals bytes out wrongly among six.
+const IOV_LIMIT: usize = 4;
 /// Queues, counters and endpoints of a domain.
 const OBJECTS: usize = 65_536;
 /// Regions of a domain.

@@ -1,62 +1,23 @@
 //! What Debian's `fi_info` says of the library, as users install it.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
-
-use std::{
-    env, fs,
-    net::Ipv4Addr,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+use std::{net::Ipv4Addr, process::Output};
 
 use nix::ifaddrs::getifaddrs;
+
+use crate::installed::Installed;
 
 /// No data: what libfabric's programs exit with where nothing matches.
 const NO_DATA: i32 = 61;
 
-/// The library in a folder of its own, under the name that libfabric looks for.
-struct Installed(tempfile::TempDir);
-
-impl Installed {
-    fn named(file: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::copy(library(), folder.path().join(file)).unwrap();
-        Self(folder)
-    }
-
-    fn ours() -> Self {
-        Self::named("libelastane-fi.so")
-    }
-
-    fn fi_info(&self, arguments: &[&str]) -> Output {
-        self.run(Command::new("fi_info").args(arguments))
-    }
-
-    fn run(&self, command: &mut Command) -> Output {
-        let command = command
-            .env("FI_PROVIDER_PATH", self.0.path())
-            .env_remove("FI_PROVIDER")
-            .env_remove("FI_ELASTANE_IFACE")
-            .env_remove("FI_ELASTANE_NAME");
-        command.output().expect("fi_info of the Debian package libfabric-bin")
-    }
-
-    /// The entries of the provider of this name.
-    fn entries(&self, arguments: &[&str]) -> Vec<Entry> {
-        let output = self.fi_info(arguments);
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        Entry::all(&String::from_utf8(output.stdout).unwrap())
-    }
+fn fi_info(installed: &Installed, arguments: &[&str]) -> Output {
+    installed.command("fi_info").args(arguments).output().unwrap()
 }
 
-/// Cargo puts the library beside the tests that it was built with.
-fn library() -> PathBuf {
-    let test = env::current_exe().unwrap();
-    let folders = test.ancestors().skip(1).take(2).map(Path::to_owned);
-    let candidates: Vec<_> = folders.map(|folder| folder.join("libelastane_fi.so")).collect();
-    let modified = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified()).ok();
-    let newest = candidates.iter().filter(|path| path.exists()).max_by_key(|path| modified(path));
-    newest.unwrap_or_else(|| panic!("none of {candidates:?} was built")).clone()
+/// The entries of the provider of this name.
+fn entries(installed: &Installed, arguments: &[&str]) -> Vec<Entry> {
+    let output = fi_info(installed, arguments);
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    Entry::all(&String::from_utf8(output.stdout).unwrap())
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,7 +65,7 @@ fn leaves_this_host() -> bool {
 
 #[test]
 fn both_kinds_are_listed_the_reliable_ones_first() {
-    let entries = Installed::ours().entries(&["-p", "elastane"]);
+    let entries = entries(&Installed::ours(), &["-p", "elastane"]);
     assert!(!entries.is_empty());
     for entry in &entries {
         // Also: nothing is layered over us.
@@ -127,9 +88,9 @@ fn both_kinds_are_listed_the_reliable_ones_first() {
 #[test]
 fn kinds_and_capabilities_choose() {
     let installed = Installed::ours();
-    let all = installed.entries(&["-p", "elastane"]);
+    let all = entries(&installed, &["-p", "elastane"]);
     let reliable = of_kind(&all, "FI_EP_RDM");
-    let choose = |arguments: &[&str]| installed.entries(&[&["-p", "elastane"], arguments].concat());
+    let choose = |arguments: &[&str]| entries(&installed, &[&["-p", "elastane"], arguments].concat());
     assert_eq!(choose(&["-t", "FI_EP_RDM"]), reliable);
     assert_eq!(choose(&["-t", "FI_EP_DGRAM"]), of_kind(&all, "FI_EP_DGRAM"));
     assert_eq!(choose(&["-c", "FI_TAGGED"]), reliable);
@@ -144,7 +105,7 @@ fn kinds_and_capabilities_choose() {
         &["-n", "g00n13s.invalid"],
         &["-s", "203.0.113.77"],
     ] {
-        let output = installed.fi_info(&[&["-p", "elastane"], arguments].concat());
+        let output = fi_info(&installed, &[&["-p", "elastane"], arguments].concat());
         assert_eq!(output.status.code(), Some(NO_DATA), "{arguments:?}: {output:?}");
     }
 }
@@ -152,13 +113,13 @@ fn kinds_and_capabilities_choose() {
 #[test]
 fn names_choose_also_before_libfabric_compared_them() {
     let installed = Installed::ours();
-    for entry in installed.entries(&["-p", "elastane"]) {
+    for entry in entries(&installed, &["-p", "elastane"]) {
         let named =
-            installed.entries(&["-p", "elastane", "-d", &entry.domain, "-f", &entry.fabric]);
+            entries(&installed, &["-p", "elastane", "-d", &entry.domain, "-f", &entry.fabric]);
         assert_eq!(named, [entry]);
     }
     let [loopback] =
-        &installed.entries(&["-p", "elastane", "-d", "lo-rdm", "-f", "elastane-127.0.0.0/8"])[..]
+        &entries(&installed, &["-p", "elastane", "-d", "lo-rdm", "-f", "elastane-127.0.0.0/8"])[..]
     else {
         panic!("one loopback")
     };
@@ -169,11 +130,11 @@ fn names_choose_also_before_libfabric_compared_them() {
 fn nodes_choose_the_interface() {
     let installed = Installed::ours();
     for arguments in [["-s", "127.0.0.1"], ["-n", "127.0.0.1"], ["-s", "localhost"]] {
-        let entries = installed.entries(&[&["-p", "elastane"], &arguments[..]].concat());
+        let entries = entries(&installed, &[&["-p", "elastane"], &arguments[..]].concat());
         let domains: Vec<_> = entries.iter().map(|entry| entry.domain.as_str()).collect();
         assert_eq!(domains, ["lo-rdm", "lo-dgrm"], "{arguments:?}");
     }
-    let verbose = installed.fi_info(&["-p", "elastane", "-s", "127.0.0.1", "-P", "9228", "-v"]);
+    let verbose = fi_info(&installed, &["-p", "elastane", "-s", "127.0.0.1", "-P", "9228", "-v"]);
     let verbose = String::from_utf8(verbose.stdout).unwrap();
     assert!(verbose.contains("src_addr: fi_sockaddr_in://127.0.0.1:9228"), "{verbose}");
     assert!(verbose.contains("dest_addr: (null)"), "{verbose}");
@@ -182,14 +143,8 @@ fn nodes_choose_the_interface() {
 #[test]
 fn an_interface_can_be_set() {
     let installed = Installed::ours();
-    let mut command = Command::new("fi_info");
-    let path = installed.0.path();
-    let output = command
-        .args(["-p", "elastane"])
-        .env("FI_PROVIDER_PATH", path)
-        .env("FI_ELASTANE_IFACE", "lo")
-        .output()
-        .unwrap();
+    let mut command = installed.command("fi_info");
+    let output = command.args(["-p", "elastane"]).env("FI_ELASTANE_IFACE", "lo").output().unwrap();
     let entries = Entry::all(&String::from_utf8(output.stdout).unwrap());
     assert!(!entries.is_empty());
     assert!(entries.iter().all(|entry| entry.domain.starts_with("lo-")), "{entries:?}");
@@ -198,11 +153,46 @@ fn an_interface_can_be_set() {
 #[test]
 fn under_the_file_name_of_efa_it_answers_to_efa() {
     let installed = Installed::named("libefa-fi.so");
-    let entries = installed.entries(&["-p", "efa"]);
+    let entries = entries(&installed, &["-p", "efa"]);
     assert!(!entries.is_empty());
     for entry in &entries {
         assert_eq!((entry.provider.as_str(), entry.protocol.as_str()), ("efa", "FI_PROTO_EFA"));
         assert!(entry.fabric.starts_with("EFA-"), "{entry:?}");
     }
-    assert_eq!(installed.fi_info(&["-p", "elastane"]).status.code(), Some(NO_DATA));
+    assert_eq!(fi_info(&installed, &["-p", "elastane"]).status.code(), Some(NO_DATA));
+}
+
+#[test]
+fn parameters_are_listed_with_help() {
+    let listed = fi_info(&Installed::ours(), &["-e"]);
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let names = listed.lines().filter_map(|line| line.strip_prefix("# FI_ELASTANE_"));
+    let names: Vec<_> = names.filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect();
+    let expected = [
+        "IFACE", "NAME", "HIDE_EFA", "REPORT", "SHARED_MEMORY", "CMA", "PORTS", "PROGRESS_THREAD",
+        "LINGER", "PEER_TIMEOUT", "CONNECT_TIMEOUT", "PATHS",
+    ];
+    assert_eq!(names, expected, "{listed}");
+    assert!(listed.contains("# elastane: seconds, 0 to 3600: how long closing"), "{listed}");
+    // They are called the same whatever the provider is.
+    let other = fi_info(&Installed::named("libefa-fi.so"), &["-e"]);
+    assert!(String::from_utf8_lossy(&other.stdout).contains("# FI_ELASTANE_PATHS: String"));
+}
+
+#[test]
+fn where_a_parameter_means_nothing_nothing_is_offered_and_the_log_says_why() {
+    for (name, value, allowed) in [
+        ("FI_ELASTANE_PATHS", "many", "a number from 1 to 256"),
+        ("FI_ELASTANE_NAME", "eth0", "elastane or efa"),
+        ("FI_ELASTANE_SHARED_MEMORY", "maybe", "on (1, true, yes) or off (0, false, no)"),
+    ] {
+        let installed = Installed::ours();
+        let mut command = installed.command("fi_info");
+        let command = command.args(["-p", "elastane"]).env(name, value).env("FI_LOG_LEVEL", "warn");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(NO_DATA), "{output:?}");
+        let log = String::from_utf8_lossy(&output.stderr);
+        let text = format!("{name}={value}: it must be {allowed}; nothing is offered until it is");
+        assert!(log.contains(&text), "{log}");
+    }
 }

@@ -1,0 +1,9 @@
+//! The library under libfabric, as Debian has it: what it asks of who loads it, what `fi_info` says
+//! of it, and `fi_pingpong` over it.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod fi_info;
+mod fi_pingpong;
+mod installed;
+mod library;
