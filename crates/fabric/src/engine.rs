@@ -22,6 +22,8 @@ use crate::{
     wait::WaitObject,
 };
 
+/// The longest pause between two looks at the device after which what is there has just come.
+const ATTENDED: Duration = Duration::from_micros(500);
 /// Trains sent before the device is looked at for arrivals.
 const SEND_BATCH: usize = 4;
 /// Trains received before the application gets its turn.
@@ -120,6 +122,8 @@ pub(crate) struct Engine<D, L> {
     pub(crate) owner: u32,
     looked_at: Time,
     arrived_at: Time,
+    /// When nothing more was on the device.
+    emptied_at: Time,
     sources: Sources,
     /// Present while metrics are on.
     published: Option<Box<Published>>,
@@ -156,6 +160,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             owner: std::process::id(),
             looked_at: Time::ZERO,
             arrived_at: Time::ZERO,
+            emptied_at: Time::ZERO,
             sources: Sources::default(),
             published: Published::open(options.metrics)?,
         })
@@ -181,6 +186,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         self.in_burst = false;
         if self.wakes_at.take().is_some() {
             self.end_sleep();
+            self.emptied_at = now;
         }
         let local = self.progress_locals(now)?;
         let sent = self.flush(now, SEND_BATCH);
@@ -401,14 +407,31 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
 
     fn receive(&mut self, now: Time) -> Result<bool, Error> {
         let mut any = false;
+        // Else the processor was somebody else's, or the application's.
+        let attended = now.since(self.emptied_at) < ATTENDED;
+        self.transport.set_unattended(!attended);
+        let emptied = self.receive_some(now, &mut any)?;
+        if emptied {
+            self.emptied_at = now;
+        }
+        if any {
+            self.arrived_at = now;
+        }
+        Ok(any)
+    }
+
+    /// Returns whether nothing more is on the device.
+    fn receive_some(&mut self, now: Time, any: &mut bool) -> Result<bool, Error> {
         for _ in 0..RECEIVE_BATCH {
             // Another look at the device would keep the application from what it waits for.
-            if any && self.layer.has_completions() {
-                break;
+            if *any && self.layer.has_completions() {
+                return Ok(false);
             }
             let Some(mut offer) = self.layer.offer_landing() else {
-                let Some(arrival) = self.device.receive(&mut self.scratch, None)? else { break };
-                any = true;
+                let Some(arrival) = self.device.receive(&mut self.scratch, None)? else {
+                    return Ok(true);
+                };
+                *any = true;
                 let scratch = std::mem::take(&mut self.scratch.bytes);
                 self.deliver(now, &arrival, &scratch[..arrival.bytes]);
                 self.scratch.bytes = scratch;
@@ -423,9 +446,9 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             let Ok(Some(arrival)) = received else {
                 self.layer.return_landing(offer);
                 received?;
-                break;
+                return Ok(true);
             };
-            any = true;
+            *any = true;
             let scratch = std::mem::take(&mut self.scratch.bytes);
             match arrival.layout {
                 Layout::Contiguous => {
@@ -436,10 +459,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             }
             self.scratch.bytes = scratch;
         }
-        if any {
-            self.arrived_at = now;
-        }
-        Ok(any)
+        Ok(false)
     }
 
     /// Delivers the datagrams of a contiguous arrival.

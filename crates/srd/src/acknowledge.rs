@@ -40,6 +40,7 @@ impl Endpoint {
 
     /// Round trips and path health from the echoes.
     fn take_echoes(&mut self, now: Time, id: PeerId, ack: &Ack) {
+        let unattended = self.unattended;
         let peer = &mut self.peers[id.index()];
         let Some(context) = &mut peer.context else { return };
         let clean = context.congestion.clean_round_trip();
@@ -54,13 +55,17 @@ impl Endpoint {
             path.heard = path.heard.max(seq);
             let elapsed = echo.stamp.elapsed(now);
             let rtt = elapsed.saturating_sub(std::time::Duration::from_nanos(echo.delay));
-            path.rtt.on_sample(rtt);
-            peer.rtt.on_sample(rtt);
-            context.congestion.on_sample(now, rtt);
+            // A process that was not running, here or there, is no queue in the network.
+            let is_told = !unattended && !echo.is_delay_untold();
+            if is_told {
+                path.rtt.on_sample(rtt);
+                peer.rtt.on_sample(rtt);
+                context.congestion.on_sample(now, rtt);
+            }
             context.congestion.on_echo(echo.marked > 0);
             context.tx.note_arrival(now - elapsed);
             context.paths.revive(slot);
-            if echo.marked == 0 && rtt <= clean {
+            if is_told && echo.marked == 0 && rtt <= clean {
                 context.paths.recycle(slot);
             }
         }
@@ -80,6 +85,7 @@ impl Endpoint {
         let counters = &mut self.counters;
         let mut bytes = 0;
         let mut sample = None;
+        let mut was_silent = false;
         context.tx.acknowledge(cumulative, ack.selected(cumulative), &mut context.paths, |entry| {
             bytes += entry.bytes;
             if entry.fate == Fate::Lost
@@ -89,6 +95,7 @@ impl Endpoint {
             }
             if entry.transmissions == 1 {
                 sample = Some(now.since(entry.at));
+                was_silent = true;
             }
             if !entry.hollow {
                 upper.acked(now, id, entry.token);
@@ -97,7 +104,11 @@ impl Endpoint {
         if bytes == 0 {
             return false;
         }
-        if let (true, Some(rtt)) = (ack.echoes.is_empty(), sample) {
+        if was_silent && context.backoff > 0 {
+            // What left before the silence had arrived: the peer was away, the network was not.
+            context.congestion.undo_timeout();
+        }
+        if let (true, Some(rtt)) = (ack.echoes.is_empty() && !self.unattended, sample) {
             peer.rtt.on_sample(rtt);
             context.congestion.on_sample(now, rtt);
         }

@@ -232,9 +232,10 @@ impl Endpoint {
         upper: &mut impl Upper,
     ) {
         let Incoming { ecn, bytes: payload, landed, .. } = payload;
+        let since = self.waited_since(now);
         let context = self.peers[id.index()].context(now, &self.config);
         context.last_used = now;
-        let gap = context.rx.note_path(now, header, ecn);
+        let gap = context.rx.note_path(since, header, ecn);
         let Some(psn) = Psn::expand(header.psn, context.rx.cumulative()) else {
             self.counters.rx_out_of_window += 1;
             return;
@@ -268,9 +269,15 @@ impl Endpoint {
         self.note_sender(now, id);
     }
 
+    /// Since when what arrives now may have waited here.
+    const fn waited_since(&self, now: Time) -> Time {
+        if self.unattended { Time::ZERO } else { now }
+    }
+
     fn handle_probe(&mut self, now: Time, id: PeerId, header: &Header, ecn: Ecn) {
+        let since = self.waited_since(now);
         let context = self.peers[id.index()].context(now, &self.config);
-        context.rx.note_path(now, header, ecn);
+        context.rx.note_path(since, header, ecn);
         context.rx.ack_now = true;
     }
 

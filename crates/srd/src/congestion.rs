@@ -53,6 +53,8 @@ pub(crate) struct Congestion {
     /// Largest delivered rate of recent rounds, bytes per second, and its age in rounds.
     rate: f64,
     rate_age: u32,
+    /// The window and the mode as they were before the last timeout, until the next decision.
+    before_timeout: Option<(f64, Mode)>,
 }
 
 /// What happened since the last decision, which is taken about once per round trip.
@@ -86,6 +88,7 @@ impl Congestion {
             high_rounds: 0,
             rate: 0.0,
             rate_age: 0,
+            before_timeout: None,
         }
     }
 
@@ -179,11 +182,21 @@ impl Congestion {
 
     /// Nothing was heard for a whole timeout: begin again with a small window.
     pub(crate) fn on_timeout(&mut self) {
+        self.before_timeout = Some((self.window, self.mode));
         self.window = (self.window / 2.0).max(self.floor);
         self.mode = Mode::Delay;
     }
 
+    /// The timeout was a mistake: nothing had been lost.
+    pub(crate) fn undo_timeout(&mut self) {
+        if let Some((window, mode)) = self.before_timeout.take() {
+            self.window = self.window.max(window);
+            self.mode = mode;
+        }
+    }
+
     fn decide(&mut self, now: Time, median: Duration) {
+        self.before_timeout = None;
         let round = self.round;
         self.round = Round { began: now, lowest: u64::MAX, ..Round::default() };
         self.note_rate(round.acked / now.since(round.began).as_secs_f64().max(1e-6));
@@ -306,6 +319,22 @@ mod tests {
         let before = cc.window();
         run(&mut cc, &mut now, 4, micros(2_000), 0);
         assert!(cc.window() < before / 2, "{} -> {}", before, cc.window());
+    }
+
+    #[test]
+    fn timeout_that_was_a_mistake_is_undone_until_the_next_decision() {
+        let mut now = Time::ZERO;
+        let mut cc = fresh(now);
+        run(&mut cc, &mut now, 20, micros(20), 0);
+        cc.on_timeout();
+        assert_eq!(cc.window(), 2 << 20);
+        cc.undo_timeout();
+        assert_eq!(cc.window(), 4 << 20);
+        cc.on_timeout();
+        run(&mut cc, &mut now, 1, micros(20), 0);
+        let grown = cc.window();
+        cc.undo_timeout();
+        assert_eq!(cc.window(), grown);
     }
 
     #[test]

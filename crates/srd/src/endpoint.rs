@@ -65,6 +65,8 @@ pub struct Endpoint {
     pub(crate) rng: Xoshiro256PlusPlus,
     pub(crate) counters: Counters,
     pub(crate) ack: Ack,
+    /// What arrives now may have waited for somebody to look.
+    pub(crate) unattended: bool,
 }
 
 impl Endpoint {
@@ -91,6 +93,7 @@ impl Endpoint {
             rng,
             counters: Counters::default(),
             ack: Ack::default(),
+            unattended: false,
         }
     }
 
@@ -100,6 +103,12 @@ impl Endpoint {
         let mut hasher = DefaultHasher::new();
         (self.secret, address).hash(&mut hasher);
         draw_connid(&mut Xoshiro256PlusPlus::seed_from_u64(hasher.finish()))
+    }
+
+    /// Says whether what arrives from now on may have waited long for somebody to look: nothing
+    /// is concluded from how late it is (P§5.2).
+    pub const fn set_unattended(&mut self, unattended: bool) {
+        self.unattended = unattended;
     }
 
     /// Totals since the endpoint was made.

@@ -107,14 +107,14 @@ impl Inbound {
         }
     }
 
-    /// Notes which path a datagram took. Returns whether one before it on that path is missing.
-    pub(crate) fn note_path(&mut self, now: Time, header: &Header, ecn: Ecn) -> bool {
+    /// Notes which path a datagram took, that has been here since `at`. Returns whether one before it on that path is missing.
+    pub(crate) fn note_path(&mut self, at: Time, header: &Header, ecn: Ecn) -> bool {
         let marked = u8::from(ecn == Ecn::CongestionExperienced);
         let known = self.paths.iter_mut().find(|path| path.entropy == header.entropy);
         let Some(path) = known else {
             let highest = PathSeq(u64::from(header.path_seq));
             let (entropy, stamp) = (header.entropy, header.stamp);
-            self.paths.push(InboundPath { entropy, highest, stamp, at: now, marked, fresh: true });
+            self.paths.push(InboundPath { entropy, highest, stamp, at, marked, fresh: true });
             return false;
         };
         path.marked = path.marked.saturating_add(marked);
@@ -126,7 +126,7 @@ impl Inbound {
         let gap = seq > path.highest.next();
         path.highest = seq;
         path.stamp = header.stamp;
-        path.at = now;
+        path.at = at;
         gap
     }
 

@@ -17,6 +17,7 @@ const ECHO_LEN: usize = 12;
 const WINDOW_UNIT: u32 = 1024;
 /// One unit of the delay field, in nanoseconds; the field saturates at 16.7 ms.
 const DELAY_UNIT: u64 = 256;
+const MOST_UNITS: u64 = u16::MAX as u64;
 
 /// What a receiver tells about one path: enough for a round-trip time without ambiguity, even
 /// when the datagram was a retransmission.
@@ -31,11 +32,17 @@ pub struct PathEcho {
     pub path_seq: u32,
     /// The stamp of that datagram.
     pub stamp: Stamp,
-    /// Nanoseconds that datagram waited at the receiver before this block; saturates.
+    /// Nanoseconds that datagram waited at the receiver before this block; saturates, and then
+    /// says that it was longer than can be told, or is not known.
     pub delay: u64,
 }
 
 impl PathEcho {
+    /// Whether the delay is longer than can be told: there is no round trip to be had from it.
+    pub const fn is_delay_untold(&self) -> bool {
+        self.delay >= MOST_UNITS * DELAY_UNIT
+    }
+
     /// The full path sequence number, given one that is close.
     pub fn path_seq_near(&self, near: PathSeq) -> Option<PathSeq> {
         PathSeq::expand(self.path_seq, near)
@@ -113,7 +120,7 @@ impl Ack {
             out.extend_from_slice(&word.to_le_bytes());
         }
         for echo in &self.echoes {
-            let delay = (echo.delay / DELAY_UNIT).min(u64::from(u16::MAX)) as u16;
+            let delay = (echo.delay / DELAY_UNIT).min(MOST_UNITS) as u16;
             out.push(echo.entropy.0);
             out.push(echo.marked);
             out.extend_from_slice(&delay.to_le_bytes());
@@ -134,6 +141,18 @@ impl Ack {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn delay_that_does_not_fit_is_untold() {
+        for (delay, untold) in [(0, false), (16_000_000, false), (17_000_000, true)] {
+            let echoes = vec![PathEcho { delay, ..PathEcho::default() }];
+            let mut bytes = Vec::new();
+            Ack { echoes, ..Ack::default() }.emit(&mut bytes);
+            let mut read = Ack::default();
+            read.parse_into(&bytes).unwrap();
+            assert_eq!(read.echoes[0].is_delay_untold(), untold, "{delay}");
+        }
+    }
 
     fn sample() -> Ack {
         Ack {

@@ -21,6 +21,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         let timeout = timeout.map_or(longest, |timeout| timeout.min(longest));
         let slept = self.device.wait((timeout != Duration::MAX).then_some(timeout));
         self.end_sleep();
+        self.emptied_at = self.watch.now();
         Ok(slept?)
     }
 
