@@ -16,7 +16,8 @@ use crate::{Buffer, Region};
 /// Bytes at an address. Whoever made it vouches for them.
 #[derive(Debug)]
 pub(crate) struct RawBytes {
-    start: NonNull<u8>,
+    /// Null where offsets are addresses.
+    start: *mut u8,
     length: usize,
 }
 
@@ -51,7 +52,16 @@ impl RawBytes {
     /// writable from any thread, and no Rust reference to them may exist while they are accessed
     /// through it.
     pub(crate) const unsafe fn new(start: NonNull<u8>, length: usize) -> Self {
-        Self { start, length }
+        Self { start: start.as_ptr(), length }
+    }
+
+    /// The address of a byte, or of the end.
+    const fn at(&self, offset: usize) -> NonNull<u8> {
+        match NonNull::new(self.start.wrapping_add(offset)) {
+            Some(address) => address,
+            // Nothing is there, and nothing more is promised of that place.
+            None => NonNull::dangling(),
+        }
     }
 
     #[cfg(test)]
@@ -67,9 +77,7 @@ impl RawBytes {
     pub(crate) fn copy_out(&self, offset: usize, into: &mut [u8]) {
         let length = into.len();
         self.assert_inside(offset, length);
-        // SAFETY: `offset` is at most the length, so the address is inside the allocation or one
-        // past its end.
-        let from = unsafe { self.start.add(offset) };
+        let from = self.at(offset);
         // SAFETY: the bytes are inside the memory vouched for; `into` is an exclusive reference
         // and so no part of it.
         unsafe { from.copy_to_nonoverlapping(NonNull::from(into).cast(), length) };
@@ -81,8 +89,7 @@ impl RawBytes {
     /// If they are not all inside.
     pub(crate) fn as_slice(&self, place: Range<usize>) -> &[u8] {
         self.assert_inside(place.start, place.len());
-        // SAFETY: as above.
-        let start = unsafe { self.start.add(place.start) };
+        let start = self.at(place.start);
         // SAFETY: the bytes are inside the memory vouched for, initialised, and nothing changes
         // them through this value as long as the reference is there. Somebody else may, as the
         // maker was told: then what is handed on is some mixture, as it would be of a copy.
@@ -95,8 +102,7 @@ impl RawBytes {
     /// If they are not all inside.
     pub(crate) fn copy_in(&mut self, offset: usize, from: &[u8]) {
         self.assert_inside(offset, from.len());
-        // SAFETY: as above.
-        let into = unsafe { self.start.add(offset) };
+        let into = self.at(offset);
         // SAFETY: the bytes are inside the memory vouched for, which no reference covers; so
         // `from` is no part of it.
         unsafe { into.copy_from_nonoverlapping(NonNull::from(from).cast(), from.len()) };
@@ -111,8 +117,7 @@ impl RawBytes {
     /// If they are not all inside.
     pub(crate) fn update(&mut self, offset: usize, old: &mut [u8], change: impl Fn(&mut [u8])) {
         self.assert_inside(offset, old.len());
-        // SAFETY: as above.
-        let start = unsafe { self.start.add(offset) };
+        let start = self.at(offset);
         let address = start.addr().get();
         if !address.is_multiple_of(old.len().max(1)) {
             return self.update_locked(offset, address, old, change);
@@ -265,6 +270,17 @@ impl Region {
         // SAFETY: the caller promised it.
         let raw = unsafe { RawBytes::new(start, length) };
         Self::from_bytes_at(raw, length)
+    }
+
+    /// The first `length` bytes of the process's address space: offsets are addresses. It is what
+    /// `fi_mr_reg` of nothing asks for, for windows whose memory comes and goes.
+    ///
+    /// # Safety
+    /// As [`Region::from_raw`], of all bytes that peers with the region's key name; one that names
+    /// an address where nothing is ends the process.
+    pub unsafe fn of_process(length: usize) -> Self {
+        let start = std::ptr::with_exposed_provenance_mut(0);
+        Self::from_bytes_at(RawBytes { start, length }, length)
     }
 }
 

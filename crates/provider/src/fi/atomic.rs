@@ -111,7 +111,8 @@ unsafe fn request(asked: &Asked<'_>) -> Call<(AtomicRequest, Vec<Region>)> {
             operands.extend_from_slice(bytes);
         }
     }
-    let results = asked.results.iter().filter_map(|piece| {
+    let wanted = asked.results.iter().filter(|piece| piece.count > 0 && !piece.addr.is_null());
+    let results = wanted.map(|piece| {
         let bytes = libc::iovec { iov_base: piece.addr, iov_len: piece.count * size };
         // SAFETY: the caller promised room for so many elements, until the operation is complete.
         unsafe { region(&bytes) }

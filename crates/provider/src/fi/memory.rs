@@ -69,8 +69,9 @@ pub(super) unsafe fn outgoing(
 /// # Safety
 /// The pieces are writable, and nobody touches them until the operation is complete.
 pub(super) unsafe fn incoming(pieces: &[libc::iovec]) -> (Buffer, Vec<Region>) {
-    let mut filled = pieces.iter().filter(|piece| piece.iov_len > 0 && !piece.iov_base.is_null());
-    let (first, second) = (filled.next(), filled.next());
+    let filled = pieces.iter().filter(|piece| piece.iov_len > 0 && !piece.iov_base.is_null());
+    let mut all = filled.clone();
+    let (first, second) = (all.next(), all.next());
     let Some(first) = first else { return (Buffer::zeroed(0), Vec::new()) };
     if second.is_none() {
         let start = NonNull::new(first.iov_base.cast()).expect("looked at above");
@@ -78,17 +79,24 @@ pub(super) unsafe fn incoming(pieces: &[libc::iovec]) -> (Buffer, Vec<Region>) {
         return (unsafe { Buffer::from_raw(start, first.iov_len) }, Vec::new());
     }
     // SAFETY: the caller promised it.
-    let regions = pieces.iter().filter_map(|piece| unsafe { region(piece) }).collect::<Vec<_>>();
+    let regions = filled.map(|piece| unsafe { region(piece) }).collect::<Vec<_>>();
     let total = regions.iter().map(Region::len).sum();
     (Buffer::zeroed(total), regions)
 }
 
+/// A region over one piece. One that begins nowhere is the address space (fi_mr(3)).
+///
 /// # Safety
 /// The bytes are readable and writable as long as the region is used.
-pub(super) unsafe fn region(piece: &libc::iovec) -> Option<Region> {
-    let start = NonNull::new(piece.iov_base.cast())?;
-    // SAFETY: the caller promised it.
-    (piece.iov_len > 0).then(|| unsafe { Region::from_raw(start, piece.iov_len) })
+pub(super) unsafe fn region(piece: &libc::iovec) -> Region {
+    let length = piece.iov_len;
+    match NonNull::new(piece.iov_base.cast()) {
+        // SAFETY: the caller promised it.
+        Some(start) => unsafe { Region::from_raw(start, length) },
+        None if length == 0 => Region::zeroed(0),
+        // SAFETY: as above, of those bytes that peers will name.
+        None => unsafe { Region::of_process(length) },
+    }
 }
 
 /// # Safety

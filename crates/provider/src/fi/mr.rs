@@ -101,7 +101,7 @@ unsafe fn register(
         let mut key = None;
         if is_remote {
             // SAFETY: the application registers memory that stays until the region is closed.
-            let Some(memory) = (unsafe { region(piece) }) else { return -fi::FI_EINVAL };
+            let memory = unsafe { region(piece) };
             let regions = domain.lock().regions.clone();
             if regions.register_as(requested_key, memory, rights(access)).is_err() {
                 return -fi::FI_ENOKEY;
