@@ -23,7 +23,7 @@ const MAX_ERRORS_PER_LOOK: usize = 64;
 pub(super) enum Feedback {
     /// Packets beyond this many bytes do not reach the destination.
     TooLarge(SocketAddr, usize),
-    /// A router or the destination itself refused the datagram.
+    /// The destination refused the datagram.
     Unreachable(SocketAddr),
 }
 
@@ -206,6 +206,9 @@ fn feedback(destination: RawAddress, control: &ControlBuffer<256>) -> Option<Fee
             let mtu = usize::try_from(u32::from_ne_bytes(*info)).ok()?;
             (mtu > 0).then_some(Feedback::TooLarge(destination, mtu))
         }
-        _ => from_network.then_some(Feedback::Unreachable(destination)),
+        // Nobody has the port. A host or a network without a way to it may be there in a moment:
+        // a link that has just come up has no neighbours yet.
+        libc::ECONNREFUSED => from_network.then_some(Feedback::Unreachable(destination)),
+        _ => None,
     }
 }
