@@ -27,6 +27,8 @@ pub(crate) const LIBFABRIC: Package =
     Package { debian: "libfabric-dev", program: "/usr/include/rdma/fabric.h" };
 /// Reads those headers.
 pub(crate) const CC: Package = Package { debian: "gcc", program: "cc" };
+/// `fi_info` shows what the provider offers.
+pub(crate) const FI_INFO: Package = Package { debian: "libfabric-bin", program: "fi_info" };
 
 /// What the benchmark of one host is held against, and what builds its peers.
 pub(crate) const PEERS: [Package; 4] = [

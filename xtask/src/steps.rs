@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    packages::{CC, GIT, IPERF3, LIBFABRIC, NFTABLES, PEERS, PYTHON_VENV, Package},
+    packages::{CC, FI_INFO, GIT, IPERF3, LIBFABRIC, NFTABLES, PEERS, PYTHON_VENV, Package},
     tidy,
     wheels::{self, Environment},
     workspace::Workspace,
@@ -77,7 +77,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "tests",
         what: "unit and integration tests",
-        packages: &[NFTABLES, LIBFABRIC, CC],
+        packages: &[NFTABLES, LIBFABRIC, CC, FI_INFO],
         work: Work::Targets(Kind::Ordinary, |command, _| command.with_units()),
     },
     Step {

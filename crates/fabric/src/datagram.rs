@@ -1,6 +1,6 @@
 //! The bare endpoints: one datagram a message.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, os::fd::BorrowedFd, time::Duration};
 
 use bytes::Bytes;
 use inspect::live::Queues;
@@ -260,6 +260,37 @@ impl<D: PacketIo> DatagramEndpoint<D> {
     pub fn receive(&mut self, buffer: Buffer, context: u64) -> Result<OpId, ReceiveRefused> {
         let posted = self.engine.layer.0.post_receive(buffer, context);
         posted.map_err(|(busy, buffer)| ReceiveRefused { busy, buffer })
+    }
+
+    /// The next completion if there is one; makes no progress.
+    pub fn take_completion(&mut self) -> Option<Completion> {
+        self.engine.layer.0.poll_completion()
+    }
+
+    /// Where `peer` listens.
+    pub fn peer_address(&self, peer: PeerId) -> SocketAddr {
+        self.engine.transport.peer_address(peer)
+    }
+
+    /// Receives and does what is due, without waiting. Returns whether anything happened.
+    pub fn progress(&mut self) -> Result<bool, Error> {
+        self.engine.progress()
+    }
+
+    /// A descriptor to sleep on, as [`crate::RdmEndpoint::descriptor`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the process has no descriptors left.
+    pub fn descriptor(&mut self) -> Result<BorrowedFd<'_>, Error> {
+        Ok(self.engine.wait_object()?.descriptor())
+    }
+
+    /// Whether the caller may sleep on it, as [`crate::RdmEndpoint::may_sleep`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails or the process has no descriptors left.
+    pub fn may_sleep(&mut self) -> Result<bool, Error> {
+        self.engine.may_sleep()
     }
 
     /// The next completion if there is one; makes progress.

@@ -38,9 +38,9 @@ pub use memory::{
     borrowed_bytes,
 };
 pub use message::{
-    AtomicRefused, AtomicRequest, Busy, Completion, Event, MAX_ATOMIC_BYTES, MultiReceiveRequest,
-    OpId, OperationClass, OperationCounters, OperationError, Order, PeekInfo, ReadRequest,
-    SendRequest, TagMatch, Tally, WriteRequest,
+    AtomicRefused, AtomicRequest, Busy, Claim, ClaimRefused, Completion, Event, MAX_ATOMIC_BYTES,
+    MultiReceiveRequest, OpId, OperationClass, OperationCounters, OperationError, Order, PeekInfo,
+    ReadRequest, SendRequest, TagMatch, Tally, WriteRequest,
 };
 pub use one_sided::new_regions;
 pub use options::{Error, METRICS_VARIABLE, Metrics, Options};

@@ -7,8 +7,8 @@ use inspect::live::{Counters, Queues};
 use io::{PacketIo, UdpDevice};
 use memory::Buffer;
 use message::{
-    Busy, Completion, Copying, Landed, LandingOffer, Lent, LoanUse, MultiReceiveRequest, OpId,
-    PeekInfo, Rdm, ReceiveRequest, SendRequest, TagMatch,
+    Busy, Claim, ClaimRefused, Completion, Copying, Landed, LandingOffer, Lent, LoanUse,
+    MultiReceiveRequest, OpId, PeekInfo, Rdm, ReceiveRequest, SendRequest, TagMatch,
 };
 use wire::{MessageSeq, PeerId, Tag, Token};
 
@@ -285,6 +285,32 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// The oldest message that no receive was posted for yet and that such a receive would get.
     pub fn peek(&self, from: Option<PeerId>, tag: TagMatch) -> Option<PeekInfo> {
         self.engine.layer.peek(from, tag)
+    }
+
+    /// Claims the message that [`peek`](Self::peek) tells of (`FI_PEEK | FI_CLAIM`): no receive,
+    /// peek or other claim meets it any more. It stays stored until it is received or discarded.
+    pub fn claim(&mut self, from: Option<PeerId>, tag: TagMatch) -> Option<(Claim, PeekInfo)> {
+        self.engine.layer.claim(from, tag)
+    }
+
+    /// Receives a message that this endpoint claimed (`FI_CLAIM`). It completes like any receive,
+    /// or with the error of its peer, if that failed meanwhile.
+    ///
+    /// # Errors
+    /// [`ClaimRefused`], with claim and buffer, while too many operations wait for completion.
+    pub fn receive_claimed(
+        &mut self,
+        claim: Claim,
+        buffer: Buffer,
+        context: u64,
+    ) -> Result<OpId, ClaimRefused> {
+        self.engine.layer.receive_claimed(claim, buffer, context)
+    }
+
+    /// Drops a message that this endpoint claimed (`FI_CLAIM | FI_DISCARD`). Its sender's operation
+    /// succeeds; nothing completes here.
+    pub fn discard_claimed(&mut self, claim: Claim) {
+        self.engine.layer.discard_claimed(claim);
     }
 
     /// Sends, receives and does what is due, without waiting. Returns whether anything happened.

@@ -114,6 +114,52 @@ fn many_messages_fill_one_buffer_over_udp_and_through_shared_memory() {
 }
 
 #[test]
+fn claimed_messages_are_received_or_discarded_over_udp_and_through_shared_memory() {
+    for shared_memory in [SharedMemory::Automatic, SharedMemory::Never] {
+        let open = || {
+            let options = Options { shared_memory, ..options() };
+            RdmEndpoint::open(&options).expect("the loopback device is there")
+        };
+        let (mut near, mut far) = (open(), open());
+        let peer = near.peer(far.address()).expect("there is room");
+        let lengths = [64_usize, 1 << 20, 3 << 20, 9_000];
+        for (context, length) in (0..).zip(lengths) {
+            near.send(peer, pattern(length), context).expect("there is room");
+        }
+        let mut claims = lengths.map(|length| {
+            let (claim, info) = eventually("message", || {
+                near.progress().expect("the device works");
+                far.progress().expect("the device works");
+                far.claim(None, TagMatch::Untagged)
+            });
+            assert_eq!(info.length, length as u64);
+            Some(claim)
+        });
+        for at in [2, 1, 3, 0] {
+            let claim = claims[at].take().expect("each once");
+            if at == 2 {
+                far.discard_claimed(claim);
+                continue;
+            }
+            let buffer = Buffer::zeroed(lengths[at]);
+            let op = far.receive_claimed(claim, buffer, at as u64).expect("there is room");
+            let completion = completion(&mut far, &mut near);
+            assert_eq!((completion.op, completion.context), (op, at as u64));
+            assert_eq!(completion.result, Ok(()));
+            assert_eq!(received(completion), pattern(lengths[at]));
+        }
+        let mut sent = [0, 1, 2, 3].map(|_| {
+            let completion = completion(&mut near, &mut far);
+            assert_eq!(completion.result, Ok(()));
+            completion.context
+        });
+        sent.sort_unstable();
+        assert_eq!(sent, [0, 1, 2, 3]);
+        assert_eq!(far.outstanding(), 0);
+    }
+}
+
+#[test]
 fn messages_back_and_forth_arrive_whole() {
     let (mut near, mut far) = pair();
     for round in 0..100 {

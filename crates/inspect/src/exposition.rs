@@ -341,6 +341,7 @@ const HELP: &[(&str, &str, &str)] = &[
     ("transport", "rx_no_room_for_peer", "Datagrams dropped as no more peers can be known"),
     ("messages", "expected_messages", "Messages that met a posted receive"),
     ("messages", "unexpected_messages", "Messages stored as no receive accepted them"),
+    ("messages", "discarded_messages", "Messages claimed and dropped"),
     ("messages", "ahead_parts", "Datagram parts stored as an earlier message was missing"),
     ("messages", "truncated", "Messages longer than their buffer"),
     ("messages", "not_ready", "Datagrams turned away as a store was full"),

@@ -23,7 +23,8 @@ pub use bare::Bare;
 pub use completion::{Busy, Completion, Event, OpId, OperationError};
 pub use datagrams::DatagramQueue;
 pub use rdm::{
-    AtomicRefused, AtomicRequest, Config, Copying, Counters, Landed, LandingOffer, Lent, LoanUse,
-    MAX_ATOMIC_BYTES, MultiReceiveRequest, OperationClass, OperationCounters, Order, PeekInfo, Rdm,
-    ReadRequest, ReceiveRequest, SendRequest, TagMatch, Tally, WriteRequest,
+    AtomicRefused, AtomicRequest, Claim, ClaimRefused, Config, Copying, Counters, Landed,
+    LandingOffer, Lent, LoanUse, MAX_ATOMIC_BYTES, MultiReceiveRequest, OperationClass,
+    OperationCounters, Order, PeekInfo, Rdm, ReadRequest, ReceiveRequest, SendRequest, TagMatch,
+    Tally, WriteRequest,
 };

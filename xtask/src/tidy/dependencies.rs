@@ -72,6 +72,12 @@ const RULES: &[Rule] = &[
         because: "measures through the public API; who makes the hosts is the caller's choice",
     },
     Rule {
+        name: "provider",
+        may_use: &["fabric", "libfabric-sys"],
+        in_tests: &[],
+        because: "the public API in libfabric's words",
+    },
+    Rule {
         name: "sim",
         may_use: &["wire", "srd", "message", "memory"],
         in_tests: &[],

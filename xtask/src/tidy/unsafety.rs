@@ -18,6 +18,7 @@ const UNSAFE_FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("memory", &["crates/memory/src/raw/"]),
+    ("provider", &["crates/provider/src/fi/"]),
 ];
 
 const FORBID: &[&str] = &["#", "!", "[", "forbid", "(", "unsafe_code"];

@@ -20,6 +20,8 @@ pub struct Counters {
     pub repeated: u64,
     /// Segments of messages that were over (truncated, cancelled).
     pub late_segments: u64,
+    /// Messages that were claimed and then dropped unreceived.
+    pub discarded_messages: u64,
     /// Grants issued for large messages.
     pub grants: u64,
     /// Trains that the device placed where they belonged.

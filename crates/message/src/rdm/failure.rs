@@ -20,7 +20,8 @@ impl Rdm {
     }
 
     /// A peer is lost: whatever involves it fails, any-source receives stay, and it starts
-    /// anew.
+    /// anew. Messages that are stored whole stay as well: their sender was told that they arrived,
+    /// and may have closed its endpoint because of that.
     pub(super) fn fail_peer(&mut self, peer: PeerId, error: PeerError) {
         let error = OperationError::Peer(error);
         self.records.forget(peer);
@@ -49,10 +50,11 @@ impl Rdm {
         }
         self.fail_atomics(peer, error);
         self.forget_served(peer);
-        for at in self.unexpected.all_from(peer) {
-            let message = self.unexpected.remove(at);
-            self.arrived(peer, message.envelope.stream());
-            self.pool.recycle(message.stored);
+        for at in self.unexpected.partial_from(peer) {
+            let stream = self.unexpected.get(at).envelope.stream();
+            self.arrived(peer, stream);
+            let stored = self.unexpected.lose(at, error);
+            self.pool.recycle(stored);
         }
         self.drop_held(peer);
         self.peers.reset(peer);

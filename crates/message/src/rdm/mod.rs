@@ -2,10 +2,11 @@
 //!
 //! One file per concern: `send` and `fill` make datagrams, `receive` takes them apart, `order`
 //! holds what is ahead of its turn, `matching` and `unexpected` bring messages and receives
-//! together, `placing`, `grants` and `landing` get large messages into their buffers, `loan` by
-//! copying them from where they are.
+//! together, `claim` takes a message out of that, `placing`, `grants` and `landing` get large
+//! messages into their buffers, `loan` by copying them from where they are.
 //! `initiate` posts one-sided operations and `serve` executes those of peers.
 
+mod claim;
 mod config;
 mod counters;
 mod failure;
@@ -40,6 +41,7 @@ use srd::{Delivery, Filled, PeerError, Upper};
 use wire::{MessageSeq, PeerId, Time, Token, Train};
 
 pub use self::{
+    claim::{Claim, ClaimRefused},
     config::Config,
     counters::{Counters, OperationCounters, Tally},
     initiate::{AtomicRefused, AtomicRequest, MAX_ATOMIC_BYTES, ReadRequest, WriteRequest},

@@ -39,6 +39,13 @@ pub struct PeekInfo {
     pub length: u64,
 }
 
+impl Envelope {
+    pub(super) const fn info(&self) -> PeekInfo {
+        let &Self { peer, tag, remote_data, total: length, .. } = self;
+        PeekInfo { peer, tag, remote_data, length }
+    }
+}
+
 impl Rdm {
     /// Posts a receive. It meets the oldest stored message it accepts, else the first to arrive.
     ///
@@ -74,13 +81,8 @@ impl Rdm {
 
     /// The oldest stored message that a receive would meet. It stays stored.
     pub fn peek(&self, from: Option<PeerId>, tag: TagMatch) -> Option<PeekInfo> {
-        let envelope = self.unexpected.get(self.unexpected.find(from, tag)?).envelope;
-        Some(PeekInfo {
-            peer: envelope.peer,
-            tag: envelope.tag,
-            remote_data: envelope.remote_data,
-            length: envelope.total,
-        })
+        let at = self.unexpected.find(from, tag)?;
+        Some(self.unexpected.get(at).envelope.info())
     }
 
     /// A datagram arrived. If one of its frames has no room the datagram comes again, and what
@@ -146,8 +148,8 @@ impl Rdm {
             }
             Some(&Arriving::Unexpected(at)) => {
                 self.arrived(peer, Stream::Message(seq));
-                let message = self.unexpected.remove(at);
-                self.pool.recycle(message.stored);
+                let stored = self.unexpected.lose(at, OperationError::PeerAborted);
+                self.pool.recycle(stored);
                 Delivery::Accepted
             }
             None => self.skip(peer, seq),

@@ -1,4 +1,5 @@
-//! Messages that no posted receive accepted, in the order they came up.
+//! Messages that no posted receive accepted, in the order they came up, and those of them that
+//! were claimed.
 
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -9,7 +10,10 @@ use super::{
     stored::{MESSAGE_CHARGE, Pool, Stored},
     stream::Stream,
 };
-use crate::chain::{Chain, Link, Linked};
+use crate::{
+    OperationError,
+    chain::{Chain, Link, Linked},
+};
 
 const ARRIVAL: usize = 0;
 const BY_SOURCE: usize = 1;
@@ -40,6 +44,10 @@ impl Envelope {
 pub(super) struct Unexpected {
     pub(super) envelope: Envelope,
     pub(super) stored: Stored,
+    /// No receive meets it any more.
+    is_claimed: bool,
+    /// Why it will never be whole. Only claimed messages stay to tell.
+    pub(super) lost: Option<OperationError>,
     links: [Link; 3],
 }
 
@@ -68,6 +76,8 @@ pub(super) struct UnexpectedStore {
     entries: Slab<Unexpected>,
     tagged: Space,
     untagged: Space,
+    /// How many of the entries are claimed.
+    claimed: usize,
     charge: usize,
 }
 
@@ -77,16 +87,18 @@ impl UnexpectedStore {
         self.charge
     }
 
-    /// Whether a further message with `length` payload bytes stays within `limit`. An empty
-    /// store takes any, so that it can be seen and received.
+    /// Whether a further message with `length` payload bytes stays within `limit`. A store in
+    /// which all are claimed takes any, so that it can be seen and received.
     pub(super) fn has_room(&self, length: usize, limit: usize) -> bool {
-        self.entries.is_empty() || self.charge + MESSAGE_CHARGE + Stored::charge_of(length) <= limit
+        self.entries.len() == self.claimed
+            || self.charge + MESSAGE_CHARGE + Stored::charge_of(length) <= limit
     }
 
     pub(super) fn insert(&mut self, envelope: Envelope, stored: Stored) -> usize {
         self.charge += stored.charge();
         let links = [Link::default(); 3];
-        let at = self.entries.insert(Unexpected { envelope, stored, links });
+        let entry = Unexpected { envelope, stored, is_claimed: false, lost: None, links };
+        let at = self.entries.insert(entry);
         let (space, tag) = match envelope.tag {
             Some(tag) => (&mut self.tagged, tag),
             None => (&mut self.untagged, Tag(0)),
@@ -126,7 +138,37 @@ impl UnexpectedStore {
         }
     }
 
+    /// Takes a message out of matching. It stays stored.
+    pub(super) fn claim(&mut self, at: usize) {
+        self.unlink(at);
+        self.entries[at].is_claimed = true;
+        self.claimed += 1;
+    }
+
+    /// Removes a message that will never be whole, or what is stored of it if it is claimed.
+    pub(super) fn lose(&mut self, at: usize, error: OperationError) -> Stored {
+        let entry = &mut self.entries[at];
+        if !entry.is_claimed {
+            return self.remove(at).stored;
+        }
+        entry.lost = Some(error);
+        let stored = std::mem::take(&mut entry.stored);
+        self.charge = self.charge + entry.stored.charge() - stored.charge();
+        stored
+    }
+
     pub(super) fn remove(&mut self, at: usize) -> Unexpected {
+        if self.entries[at].is_claimed {
+            self.claimed -= 1;
+        } else {
+            self.unlink(at);
+        }
+        let entry = self.entries.remove(at);
+        self.charge -= entry.stored.charge();
+        entry
+    }
+
+    fn unlink(&mut self, at: usize) {
         let Envelope { peer, tag, .. } = self.entries[at].envelope;
         let (space, tag) = match tag {
             Some(tag) => (&mut self.tagged, tag),
@@ -145,15 +187,15 @@ impl UnexpectedStore {
                 space.by_tag.remove(&tag);
             }
         }
-        let entry = self.entries.remove(at);
-        self.charge -= entry.stored.charge();
-        entry
     }
 
-    /// Where the messages from `peer` are.
-    pub(super) fn all_from(&self, peer: PeerId) -> Vec<usize> {
-        let all = self.entries.iter().filter(|(_, entry)| entry.envelope.peer == peer);
-        all.map(|(at, _)| at).collect()
+    /// Where the messages from `peer` are of which bytes are missing, those that are lost aside.
+    pub(super) fn partial_from(&self, peer: PeerId) -> Vec<usize> {
+        let partial = self.entries.iter().filter(|(_, entry)| {
+            let Unexpected { envelope, stored, lost, .. } = entry;
+            envelope.peer == peer && lost.is_none() && !stored.is_complete(envelope.total)
+        });
+        partial.map(|(at, _)| at).collect()
     }
 }
 
@@ -197,7 +239,9 @@ mod tests {
             store.add(at, 100, &[2; 50], &mut pool);
         }
         assert!(store.charge() > 1_500);
-        for at in store.all_from(PeerId(0)) {
+        while let Some(at) =
+            store.find(Some(PeerId(0)), TagMatch::Tagged { tag: Tag(0), ignore: !0 })
+        {
             store.remove(at);
         }
         assert_eq!(store.charge(), 0);

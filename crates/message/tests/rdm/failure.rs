@@ -41,6 +41,8 @@ fn lost_peer_completes_each_operation_on_it_once_and_leaves_nothing() {
         assert!(count.values().all(|&times| times == 1));
         assert_eq!(network.nodes[0].outstanding(), 1, "the any-source receive stays");
         assert_eq!(network.nodes[1].outstanding(), 0);
+        network.discard_stored(0);
+        network.discard_stored(1);
         network.send(2, 0, pattern(5, 10), Some(99));
         network.run();
         assert_eq!(network.received(0, any), pattern(5, 10));
@@ -60,10 +62,34 @@ fn restarted_peer_is_talked_to_from_the_first_number_on() {
         network.fail(0, 1, PeerError::Restarted);
         network.fail(1, 0, PeerError::Restarted);
         network.completions.clear();
+        network.discard_stored(1);
         let op = network.receive(1, Some(0), TagMatch::Untagged, 2_000);
         network.send(0, 1, pattern(77, 2_000), None);
         network.run();
         assert_eq!(network.received(1, op), pattern(77, 2_000));
+        network.assert_clean();
+    }
+}
+
+#[test]
+fn messages_that_came_whole_outlive_their_sender() {
+    for error in [PeerError::Closed, PeerError::Exited, LOST] {
+        let mut network = Network::new(2, &Config::default(), 5);
+        let sizes = [12, 0, 9_000, 1 << 20, 64];
+        for (id, size) in (0..).zip(sizes) {
+            network.send(0, 1, pattern(id, size), Some(id.into()));
+        }
+        network.run();
+        network.fail(1, 0, error);
+        network.fail(0, 1, error);
+        network.completions.clear();
+        for (id, size) in (0..).zip(sizes).filter(|(_, size)| *size < 1 << 20) {
+            let from = (id % 2 == 0).then_some(0);
+            let op = network.receive(1, from, exactly(id.into()), size);
+            assert!(network.received(1, op) == pattern(id, size));
+        }
+        assert!(network.nodes[1].peek(None, ANY_TAG).is_none(), "a message without its end");
+        network.completions.clear();
         network.assert_clean();
     }
 }

@@ -1,5 +1,6 @@
 //! The RDM message layer over a model network: reliable, unordered, at most once.
 
+mod claims;
 mod exhaustion;
 mod failure;
 mod landing;

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use elastane_message::{Completion, Config, Event, OpId, OperationError, SendRequest, TagMatch};
+use elastane_message::{
+    Claim, Completion, Config, Event, OpId, OperationError, SendRequest, TagMatch,
+};
 use proptest::prelude::*;
 use rand::RngExt;
 use wire::Tag;
@@ -16,6 +18,9 @@ const SIZES: [usize; 9] = [4, 4, 64, 900, 3_000, 9_000, 50_000, 90_000, 250_000]
 enum Act {
     Send { from: usize, to: usize, tag: Option<u64>, size: usize },
     Receive { at: usize, from: Option<usize>, tag: TagMatch, size: usize },
+    Claim { at: usize, from: Option<usize>, tag: TagMatch },
+    ReceiveClaimed { which: usize, size: usize },
+    Discard(usize),
     CancelSend(usize),
     CancelReceive(usize),
     Shrink { from: usize, to: usize },
@@ -38,6 +43,11 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         8 => (node.clone(), 1..NODES, tag, size.clone()).prop_map(|(from, by, tag, size)| {
             Act::Send { from, to: (from + by) % NODES, tag, size }
         }),
+        3 => (node.clone(), from.clone(), wanted.clone())
+            .prop_map(|(at, from, tag)| Act::Claim { at, from, tag }),
+        3 => (0..100_usize, size.clone())
+            .prop_map(|(which, size)| Act::ReceiveClaimed { which, size }),
+        1 => (0..100_usize).prop_map(Act::Discard),
         8 => (node, from, wanted, size)
             .prop_map(|(at, from, tag, size)| Act::Receive { at, from, tag, size }),
         1 => (0..100_usize).prop_map(Act::CancelSend),
@@ -56,12 +66,14 @@ struct Sent {
     cancelled: bool,
 }
 
+/// A receive, or a claim: which takes its message before there is a receive, or instead of one.
 struct Receiving {
     at: usize,
     from: Option<usize>,
     tag: TagMatch,
     size: usize,
-    op: OpId,
+    op: Option<OpId>,
+    claim: Option<Claim>,
     cancelled: bool,
     /// Index of the message it met.
     met: Option<usize>,
@@ -102,9 +114,24 @@ impl World {
                 self.sent.push(Sent { from, to, tag, size, op, cancelled: false });
             }
             Act::Receive { at, from, tag, size } => {
-                let op = self.network.receive(at, from, tag, size);
-                let (cancelled, met) = (false, None);
-                self.receiving.push(Receiving { at, from, tag, size, op, cancelled, met });
+                let op = Some(self.network.receive(at, from, tag, size));
+                let (claim, cancelled, met) = (None, false, None);
+                self.receiving.push(Receiving { at, from, tag, size, op, claim, cancelled, met });
+            }
+            Act::Claim { at, from, tag } => {
+                self.claim(at, from, tag);
+            }
+            Act::ReceiveClaimed { which, size } => {
+                if let Some((receiving, claim)) = self.claimed(which) {
+                    self.receive_claimed(receiving, claim, size);
+                }
+            }
+            Act::Discard(which) => {
+                if let Some((receiving, claim)) = self.claimed(which) {
+                    let at = self.receiving[receiving].at;
+                    self.network.nodes[at].discard_claimed(claim);
+                    self.network.drain();
+                }
             }
             Act::CancelSend(which) => {
                 if let Some(at) = which.checked_rem(self.sent.len()) {
@@ -115,7 +142,9 @@ impl World {
             Act::CancelReceive(which) => {
                 if let Some(at) = which.checked_rem(self.receiving.len()) {
                     let receiving = &mut self.receiving[at];
-                    receiving.cancelled |= self.network.cancel(receiving.at, receiving.op);
+                    if let Some(op) = receiving.op {
+                        receiving.cancelled |= self.network.cancel(receiving.at, op);
+                    }
                 }
             }
             Act::Shrink { from, to } => self.network.shrink(from, to),
@@ -123,15 +152,47 @@ impl World {
         }
     }
 
+    /// Claims the message that a receive would meet. Returns its index.
+    fn claim(&mut self, at: usize, from: Option<usize>, tag: TagMatch) -> Option<usize> {
+        let peeked = self.network.nodes[at].peek(from.map(peer), tag);
+        let claimed = self.network.nodes[at].claim(from.map(peer), tag);
+        assert_eq!(claimed.as_ref().map(|(_, info)| *info), peeked);
+        let (claim, info) = claimed?;
+        let met = info.remote_data.map(|id| usize::try_from(id).expect("an index"));
+        let (size, op, claim, cancelled) = (0, None, Some(claim), false);
+        self.receiving.push(Receiving { at, from, tag, size, op, claim, cancelled, met });
+        met
+    }
+
+    /// Takes one of the claims that wait.
+    fn claimed(&mut self, which: usize) -> Option<(usize, Claim)> {
+        let waits = |(at, receiving): (usize, &Receiving)| receiving.claim.is_some().then_some(at);
+        let waiting: Vec<_> = self.receiving.iter().enumerate().filter_map(waits).collect();
+        let at = waiting[which.checked_rem(waiting.len())?];
+        Some((at, self.receiving[at].claim.take()?))
+    }
+
+    fn receive_claimed(&mut self, receiving: usize, claim: Claim, size: usize) {
+        let receiving = &mut self.receiving[receiving];
+        let op = self.network.receive_claimed(receiving.at, claim, size);
+        (receiving.op, receiving.size) = (Some(op), size);
+    }
+
     /// Receives what is left, and cancels the receives that nothing is left for.
     fn finish(&mut self) {
         self.network.run();
+        while let Some((receiving, claim)) = self.claimed(0) {
+            self.receive_claimed(receiving, claim, SIZES[5]);
+            self.network.run();
+        }
         while let Some((at, tag)) = self.unreceived() {
             self.act(Act::Receive { at, from: None, tag, size: SIZES[8] });
             self.network.run();
         }
         for receiving in &mut self.receiving {
-            receiving.cancelled |= self.network.cancel(receiving.at, receiving.op);
+            if let Some(op) = receiving.op {
+                receiving.cancelled |= self.network.cancel(receiving.at, op);
+            }
         }
         self.network.run();
         self.check_completions();
@@ -156,9 +217,11 @@ impl World {
             assert_eq!((completion.result, completion.context), (expected, id));
         }
         for receiving in &mut self.receiving {
-            let completion = take(receiving.at, receiving.op).expect("every receive completes");
-            let sent = &self.sent;
-            receiving.met = met(receiving, completion, sent);
+            let Some(op) = receiving.op else { continue };
+            let completion = take(receiving.at, op).expect("every receive completes");
+            let claimed = receiving.met;
+            receiving.met = met(receiving, completion, &self.sent);
+            assert!(claimed.is_none() || claimed == receiving.met, "another message was claimed");
         }
         assert!(completions.is_empty(), "nothing else completes");
     }
@@ -243,6 +306,11 @@ impl Reference {
         }
     }
 
+    fn claim(&mut self, claim: &Receiving, sent: &[Sent]) -> Option<usize> {
+        let position = self.unexpected.iter().position(|&id| claim.accepts(&sent[id]))?;
+        self.unexpected.remove(position)
+    }
+
     fn received(&mut self, at: usize, sent: &[Sent], receiving: &[Receiving]) {
         let found = self.unexpected.iter().position(|&id| receiving[at].accepts(&sent[id]));
         match found.and_then(|position| self.unexpected.remove(position)) {
@@ -305,6 +373,15 @@ proptest! {
                         world.network.run();
                     }
                 }
+                Act::Claim { at, from, tag } => {
+                    let (size, op, claim, cancelled, met) = (0, None, None, false, None);
+                    let wanted = Receiving { at, from, tag, size, op, claim, cancelled, met };
+                    let found = reference.claim(&wanted, &world.sent);
+                    prop_assert_eq!(world.claim(at, from, tag), found);
+                    if let Some(id) = found {
+                        reference.met.insert(world.receiving.len() - 1, id);
+                    }
+                }
                 Act::CancelSend(_) => {}
                 Act::CancelReceive(which) => {
                     world.act(act);
@@ -314,7 +391,10 @@ proptest! {
                         reference.posted.retain(|&posted| posted != at);
                     }
                 }
-                Act::Shrink { .. } | Act::Steps(_) => world.act(act),
+                Act::ReceiveClaimed { .. }
+                | Act::Discard(_)
+                | Act::Shrink { .. }
+                | Act::Steps(_) => world.act(act),
             }
         }
         let posted = world.receiving.len();

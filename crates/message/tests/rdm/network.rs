@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, ops::Range};
 
 use bytes::Bytes;
 use elastane_message::{
-    Completion, Config, Event, OpId, OperationError, Rdm, ReceiveRequest, SendRequest, TagMatch,
+    Claim, Completion, Config, Event, OpId, OperationError, Rdm, ReceiveRequest, SendRequest,
+    TagMatch,
 };
 use memory::Buffer;
 use rand::{RngExt, SeedableRng};
@@ -103,6 +104,13 @@ impl Network {
         let buffer = Buffer::zeroed(length);
         let request = ReceiveRequest { buffer, from, tag, context: 0 };
         let op = self.nodes[at].post_receive(request).expect("below the limit");
+        self.drain();
+        op
+    }
+
+    pub(crate) fn receive_claimed(&mut self, at: usize, claim: Claim, length: usize) -> OpId {
+        let buffer = Buffer::zeroed(length);
+        let op = self.nodes[at].receive_claimed(claim, buffer, 0).expect("below the limit");
         self.drain();
         op
     }
@@ -288,6 +296,15 @@ impl Network {
         self.unacked.retain(|&(from, to, _)| !between((from, to), at, lost));
         self.nodes[at].peer_failed(NOW, peer(lost), error);
         self.drain();
+    }
+
+    /// Drops all messages that no receive has met.
+    pub(crate) fn discard_stored(&mut self, at: usize) {
+        for tag in [ANY_TAG, TagMatch::Untagged] {
+            while let Some((claim, _)) = self.nodes[at].claim(None, tag) {
+                self.nodes[at].discard_claimed(claim);
+            }
+        }
     }
 
     /// What is left of operations and stores when everything is over.

@@ -1,0 +1,273 @@
+//! What a domain holds: endpoints, queues, counters, address vectors, regions. One lock guards all
+//! of it, and every call of the application takes it once.
+
+use std::{
+    os::fd::{AsRawFd as _, BorrowedFd, RawFd},
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use fabric::Regions;
+use parking_lot::{Mutex, MutexGuard};
+use slab::Slab;
+use std::sync::Arc;
+
+use crate::{
+    counter::Counter,
+    endpoint::{Endpoint, Outcome},
+    queue::{Head, Queue},
+    vector::AddressVector,
+    wake::Deadline,
+};
+
+/// How often it is looked whether the application makes progress by itself.
+const LOOK: Duration = Duration::from_millis(5);
+/// The pause while it does not and there is something to do.
+const BUSY: Duration = Duration::from_micros(100);
+/// Looks in vain after which the processor is offered to others: what an application waits for may
+/// have to run on it first.
+const IDLE_LOOKS: u32 = 1_000;
+/// Looks in vain between two such offers: each is a system call.
+const LOOKS_BETWEEN: u32 = 16;
+/// The longest sleep of a waiting call before it looks around.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+
+/// What is inside.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) endpoints: Slab<Endpoint>,
+    pub(crate) queues: Slab<Queue>,
+    pub(crate) counters: Slab<Counter>,
+    pub(crate) vectors: Slab<AddressVector>,
+    /// Regions registered and not closed, those without remote access included.
+    pub(crate) registrations: usize,
+    pub(crate) regions: Regions,
+    /// Counts calls of the application that make progress.
+    calls: u64,
+    /// Those since anything happened.
+    idle: u32,
+}
+
+impl State {
+    /// Makes progress on an endpoint and puts what is over where it belongs. Returns whether
+    /// anything happened.
+    fn progress_endpoint(&mut self, at: usize) -> bool {
+        let Some(endpoint) = self.endpoints.get_mut(at) else { return false };
+        // An endpoint that fails has told its log; its operations fail by themselves.
+        let worked = endpoint.progress().unwrap_or(false);
+        if worked {
+            self.idle = 0;
+        }
+        self.drain(at);
+        worked
+    }
+
+    /// Whether so much was looked for in vain that another process should have the processor.
+    pub(crate) const fn is_time_to_yield(&mut self) -> bool {
+        self.idle = self.idle.saturating_add(1);
+        self.idle >= IDLE_LOOKS && self.idle.is_multiple_of(LOOKS_BETWEEN)
+    }
+
+    fn drain(&mut self, at: usize) {
+        let Self { endpoints, queues, counters, vectors, .. } = self;
+        let endpoint = &mut endpoints[at];
+        let vector = endpoint.vector.and_then(|vector| vectors.get(vector));
+        while let Some((is_sent, outcome)) = endpoint.next_outcome(vector) {
+            let binding = if is_sent { endpoint.tx } else { endpoint.rx };
+            let queue = binding.and_then(|binding| queues.get_mut(binding.queue));
+            match (queue, outcome) {
+                (Some(queue), Outcome::Done(entry)) => queue.push(entry),
+                (Some(queue), Outcome::Failed(failure)) => queue.push_failure(failure),
+                (None, _) => {}
+            }
+        }
+        if !endpoint.counters.is_none() {
+            for (counter, done, failed) in endpoint.new_counts() {
+                if let Some(counter) = counter.and_then(|at| counters.get_mut(at)) {
+                    counter.value += done;
+                    counter.errors += failed;
+                }
+            }
+        }
+    }
+
+    /// Makes progress on one endpoint, for the application.
+    pub(crate) fn progress(&mut self, endpoint: usize) {
+        self.calls += 1;
+        self.progress_endpoint(endpoint);
+    }
+
+    /// Makes progress on all endpoints that report to a queue, unless it has something already.
+    pub(crate) fn progress_queue(&mut self, queue: usize) {
+        self.calls += 1;
+        if self.queues[queue].head() != Head::Nothing {
+            self.idle = 0;
+            return;
+        }
+        for at in 0..self.queues[queue].endpoints.len() {
+            self.progress_endpoint(self.queues[queue].endpoints[at]);
+        }
+    }
+
+    /// Makes progress on all endpoints that a counter counts.
+    pub(crate) fn progress_counter(&mut self, counter: usize) {
+        self.calls += 1;
+        for at in 0..self.counters[counter].endpoints.len() {
+            self.progress_endpoint(self.counters[counter].endpoints[at]);
+        }
+    }
+
+    /// Whether there is nothing to do on an endpoint until its descriptor tells.
+    pub(crate) fn may_sleep(&mut self, at: usize) -> bool {
+        let Some(endpoint) = self.endpoints.get_mut(at) else { return true };
+        let may = endpoint.may_sleep();
+        self.drain(at);
+        may
+    }
+
+    /// Whether nothing was opened in the domain that is still open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.endpoints.is_empty()
+            && self.queues.is_empty()
+            && self.counters.is_empty()
+            && self.vectors.is_empty()
+            && self.registrations == 0
+    }
+}
+
+/// A domain (fi_domain(3)).
+#[derive(Debug)]
+pub(crate) struct Domain {
+    state: Mutex<State>,
+    /// As the application's headers are (fi_getinfo(3)).
+    pub(crate) api_version: u32,
+    stop: AtomicBool,
+}
+
+impl Domain {
+    pub(crate) fn new(regions: Regions, api_version: u32) -> Self {
+        let state = State {
+            endpoints: Slab::new(),
+            queues: Slab::new(),
+            counters: Slab::new(),
+            vectors: Slab::new(),
+            registrations: 0,
+            regions,
+            calls: 0,
+            idle: 0,
+        };
+        Self { state: Mutex::new(state), api_version, stop: AtomicBool::new(false) }
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Waits until `done` says so, at most `timeout`; without one, for ever. `endpoints` are those
+    /// that matter, `signal` a descriptor that ends the sleep. Returns whether it does.
+    pub(crate) fn wait(
+        &self,
+        timeout: Option<Duration>,
+        endpoints: impl Fn(&State) -> Vec<usize>,
+        signal: Option<BorrowedFd<'_>>,
+        mut done: impl FnMut(&mut State) -> bool,
+    ) -> bool {
+        let deadline = Deadline::after(timeout);
+        loop {
+            let mut state = self.lock();
+            if done(&mut state) {
+                return true;
+            }
+            if deadline.is_over() {
+                return false;
+            }
+            let endpoints = endpoints(&state);
+            let mut descriptors = Vec::new();
+            if !endpoints.iter().all(|&at| may_sleep(&mut state, at, &mut descriptors)) {
+                continue;
+            }
+            drop(state);
+            sleep(&descriptors, signal, deadline.left().min(LONGEST_SLEEP));
+        }
+    }
+}
+
+/// Whether there is nothing to do on an endpoint until its descriptor, which is added, tells.
+fn may_sleep(state: &mut State, at: usize, descriptors: &mut Vec<RawFd>) -> bool {
+    let may = state.may_sleep(at);
+    let descriptor = state.endpoints.get_mut(at).and_then(Endpoint::descriptor);
+    descriptors.extend(descriptor.map(|descriptor| descriptor.as_raw_fd()));
+    may
+}
+
+/// Sleeps until a descriptor is readable. One that was closed meanwhile ends the sleep.
+fn sleep(descriptors: &[RawFd], signal: Option<BorrowedFd<'_>>, timeout: Duration) {
+    let mut waiting: Vec<libc::pollfd> = descriptors
+        .iter()
+        .map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 })
+        .collect();
+    waiting.extend(signal.map(|fd| libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    }));
+    crate::fi::poll(&mut waiting, timeout);
+}
+
+/// The thread that makes progress while the application does not: peers would take a process that
+/// computes for a dead one.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    thread: Option<JoinHandle<()>>,
+    domain: Arc<Domain>,
+    /// The process that started it: children have no such thread.
+    owner: u32,
+}
+
+impl Progress {
+    pub(crate) fn start(domain: &Arc<Domain>) -> std::io::Result<Self> {
+        let watched = Arc::clone(domain);
+        let thread =
+            thread::Builder::new().name("elastane".to_owned()).spawn(move || stand_in(&watched))?;
+        Ok(Self { thread: Some(thread), domain: Arc::clone(domain), owner: std::process::id() })
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        if self.owner != std::process::id() {
+            std::mem::forget(thread);
+            return;
+        }
+        self.domain.stop.store(true, Ordering::Release);
+        thread.thread().unpark();
+        if thread.join().is_err() {
+            crate::log::warn(format_args!("the progress thread has panicked"));
+        }
+    }
+}
+
+fn stand_in(domain: &Domain) {
+    let (mut seen, mut pause) = (0, LOOK);
+    loop {
+        thread::park_timeout(pause);
+        if domain.stop.load(Ordering::Acquire) {
+            return;
+        }
+        pause = LOOK;
+        // If it is taken, somebody is at work.
+        let Some(mut state) = domain.state.try_lock() else { continue };
+        if std::mem::replace(&mut seen, state.calls) != state.calls {
+            continue;
+        }
+        let endpoints: Vec<usize> = state.endpoints.iter().map(|(at, _)| at).collect();
+        for at in endpoints {
+            if state.progress_endpoint(at) {
+                pause = BUSY;
+            }
+        }
+    }
+}
