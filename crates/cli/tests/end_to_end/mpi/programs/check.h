@@ -14,7 +14,7 @@
 #define UNUSED __attribute__((unused))
 
 /* A program that takes longer hangs: each is made for a few seconds. */
-enum { SECONDS_TO_LIVE = 20 };
+enum { SECONDS_TO_LIVE = 60 };
 
 static int rank, size;
 static const char *volatile doing = "starting";

@@ -52,7 +52,7 @@ struct run {
     int me, ranks, kind, way;
     int count; /* elements for each rank */
     void *out, *in;
-    const char *operation;
+    const char *name, *operation;
 };
 
 static void give(struct run *run, int blocks)
@@ -67,8 +67,7 @@ static void give(struct run *run, int blocks)
 static void hold(struct run *run, size_t at, long wanted)
 {
     long found = get(run->kind, run->in, at);
-    CHECK(found == wanted, "%s of %d %s, way %d, %d ranks: element %zu is %ld, not %ld",
-          run->operation, run->count, NAMES[run->kind], run->way, run->ranks, at, found, wanted);
+    CHECK(found == wanted, "%s: element %zu is %ld, not %ld", run->operation, at, found, wanted);
 }
 
 static void hold_blocks(struct run *run, int blocks, int first, int step)
@@ -79,10 +78,20 @@ static void hold_blocks(struct run *run, int blocks, int first, int step)
                  value(first + block * step, (size_t)at));
 }
 
+/* Notes what is under way. */
+static void say(struct run *run, const char *operation)
+{
+    static char text[200];
+    run->operation = operation;
+    snprintf(text, sizeof text, "%s of %d %s, way %d, in %s", operation, run->count,
+             NAMES[run->kind], run->way, run->name);
+    doing = text;
+}
+
 /* The operation `name`, or its form that is waited for. */
 #define PERFORM(run, name, ...)                                                                    \
     do {                                                                                           \
-        (run)->operation = #name;                                                                  \
+        say(run, #name);                                                                           \
         if ((run)->way == BLOCKING) {                                                              \
             MPI_##name(__VA_ARGS__, (run)->comm);                                                  \
         } else {                                                                                   \
@@ -172,7 +181,7 @@ static void barrier(struct run *run)
 {
     MPI_Request request;
     int done = 0, late = run->ranks - 1;
-    run->operation = "Barrier";
+    say(run, "Barrier");
     if (run->way == BLOCKING || run->ranks == 1) {
         MPI_Barrier(run->comm);
         return;
@@ -196,8 +205,7 @@ static void barrier(struct run *run)
 static void all_of(MPI_Comm comm, const char *name, size_t largest)
 {
     static const size_t SIZES[] = {8, 1000, 40000, 400000, 4 << 20};
-    struct run run = {.comm = comm};
-    doing = name;
+    struct run run = {.comm = comm, .name = name};
     MPI_Comm_rank(comm, &run.me);
     MPI_Comm_size(comm, &run.ranks);
     for (size_t each = 0; each < sizeof SIZES / sizeof *SIZES && SIZES[each] <= largest; each++) {
@@ -273,16 +281,16 @@ int main(int argc, char **argv)
 {
     MPI_Comm comm;
     start(&argc, &argv);
-    all_of(MPI_COMM_WORLD, "collectives of MPI_COMM_WORLD", 4 << 20);
-    all_of(MPI_COMM_SELF, "collectives of MPI_COMM_SELF", 1000);
+    all_of(MPI_COMM_WORLD, "MPI_COMM_WORLD", 4 << 20);
+    all_of(MPI_COMM_SELF, "MPI_COMM_SELF", 1000);
     MPI_Comm_dup(MPI_COMM_WORLD, &comm);
-    all_of(comm, "collectives of a duplicate", 40000);
+    all_of(comm, "a duplicate", 40000);
     MPI_Comm_free(&comm);
     MPI_Comm_split(MPI_COMM_WORLD, 0, -rank, &comm);
-    all_of(comm, "collectives in reversed order", 40000);
+    all_of(comm, "reversed order", 40000);
     MPI_Comm_free(&comm);
     MPI_Comm_split(MPI_COMM_WORLD, rank % 2, rank, &comm);
-    all_of(comm, "collectives of odd and even ranks", 400000);
+    all_of(comm, "odd and even ranks", 400000);
     MPI_Comm_free(&comm);
     own_operation();
     return finish();
