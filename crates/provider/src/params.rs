@@ -70,8 +70,8 @@ pub(crate) static ALL: [Definition; 12] = [
     ),
     definition(
         c"paths",
-        c"1 to 256: UDP source ports, and so paths of the network, that traffic to one peer spreads \
-          over (default: 16)",
+        c"1 to 256: UDP source ports, and so paths of the network, that traffic to one peer is \
+          spread over (default: 16)",
     ),
 ];
 

@@ -90,7 +90,8 @@ fn kinds_and_capabilities_choose() {
     let installed = Installed::ours();
     let all = entries(&installed, &["-p", "elastane"]);
     let reliable = of_kind(&all, "FI_EP_RDM");
-    let choose = |arguments: &[&str]| entries(&installed, &[&["-p", "elastane"], arguments].concat());
+    let choose =
+        |arguments: &[&str]| entries(&installed, &[&["-p", "elastane"], arguments].concat());
     assert_eq!(choose(&["-t", "FI_EP_RDM"]), reliable);
     assert_eq!(choose(&["-t", "FI_EP_DGRAM"]), of_kind(&all, "FI_EP_DGRAM"));
     assert_eq!(choose(&["-c", "FI_TAGGED"]), reliable);
@@ -167,10 +168,21 @@ fn parameters_are_listed_with_help() {
     let listed = fi_info(&Installed::ours(), &["-e"]);
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     let names = listed.lines().filter_map(|line| line.strip_prefix("# FI_ELASTANE_"));
-    let names: Vec<_> = names.filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect();
+    let names: Vec<_> =
+        names.filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect();
     let expected = [
-        "IFACE", "NAME", "HIDE_EFA", "REPORT", "SHARED_MEMORY", "CMA", "PORTS", "PROGRESS_THREAD",
-        "LINGER", "PEER_TIMEOUT", "CONNECT_TIMEOUT", "PATHS",
+        "IFACE",
+        "NAME",
+        "HIDE_EFA",
+        "REPORT",
+        "SHARED_MEMORY",
+        "CMA",
+        "PORTS",
+        "PROGRESS_THREAD",
+        "LINGER",
+        "PEER_TIMEOUT",
+        "CONNECT_TIMEOUT",
+        "PATHS",
     ];
     assert_eq!(names, expected, "{listed}");
     assert!(listed.contains("# elastane: seconds, 0 to 3600: how long closing"), "{listed}");
