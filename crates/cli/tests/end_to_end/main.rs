@@ -12,6 +12,7 @@ mod links;
 mod perf_command;
 mod perftest;
 mod perftest_options;
+mod providers;
 mod real_hosts;
 mod running;
 mod simulate;

@@ -159,7 +159,13 @@ impl Pattern {
             .map_or_else(|| self.check(number, length, 0, found).map(|()| number), Ok)
     }
 
-    fn offset(number: u64) -> usize {
+    /// All bytes that messages are pieces of.
+    pub(super) fn all(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where in them the message with this number begins.
+    pub(super) fn offset(number: u64) -> usize {
         usize::try_from(number % Self::PIECES).unwrap_or(0) * Self::STEP
     }
 }
