@@ -25,12 +25,17 @@ const BYTES_OUTSTANDING: usize = 2 << 20;
 /// Every message begins at a cache line.
 const LINE: usize = 64;
 
-/// Tags of messages, and of what says that no more will come.
+/// Tags of messages, of what says that no more will come, and of each side's first word.
 const MESSAGE: u64 = 1;
 const GOODBYE: u64 = 2;
+const HELLO: u64 = 3;
+/// What a receiver says when it has measured.
+const ENOUGH: u64 = 4;
 /// Numbers of operations that are no receive of a message; those have the numbers of their slots.
 const SENT: u64 = u64::MAX;
 const GOODBYE_CAME: u64 = u64::MAX - 1;
+const HELLO_CAME: u64 = u64::MAX - 2;
+const ENOUGH_CAME: u64 = u64::MAX - 3;
 
 /// The provider of this name.
 #[derive(Clone, Debug)]
@@ -61,8 +66,8 @@ impl ProviderLoad {
         let source = SOURCE_BYTES.max(bytes).next_multiple_of(LINE);
         let depth = depth(test);
         let room = Room {
-            bytes: source + depth * bytes.next_multiple_of(LINE) + LINE,
-            // As many sends as receives, and the goodbyes.
+            bytes: source + depth * bytes.next_multiple_of(LINE) + 3 * LINE,
+            // As many sends as receives, and the words before and after.
             operations: 2 * depth + 16,
         };
         let endpoint = domain.endpoint(room).map_err(LoadError::fabric)?;
@@ -76,6 +81,8 @@ impl ProviderLoad {
             spare: (0..depth).collect(),
             sending: 0,
             arrived: 0,
+            has_met: false,
+            is_enough: false,
             is_over: false,
             done: Vec::new(),
         };
@@ -122,6 +129,10 @@ struct ProviderHalf {
     sending: usize,
     /// Messages that arrived and were not looked at.
     arrived: usize,
+    /// The other side's first word is here.
+    has_met: bool,
+    /// The other side has measured what it receives.
+    is_enough: bool,
     /// The other side has left.
     is_over: bool,
     done: Done,
@@ -132,6 +143,7 @@ impl Half for ProviderHalf {
         self.endpoint.connect(&peer.token).map_err(LoadError::fabric)?;
         let goodbye = self.goodbye();
         self.until_posted(|end| end.receive(goodbye, GOODBYE, GOODBYE_CAME))?;
+        self.meet(clock)?;
         let flow = |flow| Outcome { flow, latency: None };
         match (self.test.shape, self.is_client) {
             (Shape::OneWay, true) => self.flow(clock, true, false).map(flow),
@@ -148,7 +160,29 @@ impl Half for ProviderHalf {
 }
 
 impl ProviderHalf {
-    /// Streams messages, receives them, or both. A side ends when the other has said that it has
+    /// Exchanges a word with the other side: many providers connect only then, which takes a part
+    /// of a short test.
+    fn meet(&mut self, clock: &Clock) -> Result<(), LoadError> {
+        let goodbye = self.goodbye();
+        let into = Place { offset: goodbye.offset + LINE, ..goodbye };
+        self.until_posted(|end| end.receive(into, HELLO, HELLO_CAME))?;
+        let enough = Place { offset: into.offset + LINE, ..into };
+        self.until_posted(|end| end.receive(enough, ENOUGH, ENOUGH_CAME))?;
+        let from = Place { offset: 0, bytes: 1 };
+        self.until_posted(|end| end.send(from, HELLO, None, SENT))?;
+        self.sending += 1;
+        let give_up = clock.now() + self.test.patience();
+        while self.sending > 0 || !self.has_met {
+            if clock.now() >= give_up {
+                return Err(LoadError::NothingArrived(self.test.patience()));
+            }
+            self.poll()?;
+        }
+        Ok(())
+    }
+
+    /// Streams messages, receives them, or both. A side sends until the other has measured what it
+    /// receives, and ends when the other has said that it has
     /// sent all, and nothing is on its way any more: some providers cannot close before.
     fn flow(
         &mut self,
@@ -158,7 +192,6 @@ impl ProviderHalf {
     ) -> Result<Option<Flow>, LoadError> {
         let depth = depth(&self.test);
         let began = clock.now();
-        let over = began + self.test.sending();
         let give_up = began + self.test.patience();
         let mut meter = Meter::new(&self.test);
         let mut ended = None;
@@ -168,7 +201,7 @@ impl ProviderHalf {
             while receives && !self.spare.is_empty() {
                 self.post()?;
             }
-            while now < over && sends && self.sending < depth {
+            while sends && !self.is_enough && self.sending < depth {
                 self.send()?;
             }
             self.poll()?;
@@ -176,19 +209,20 @@ impl ProviderHalf {
             for _ in 0..std::mem::take(&mut self.arrived) {
                 meter.arrived(now, self.test.bytes);
             }
-            if receives && meter.is_over(now) {
-                ended.get_or_insert(now);
+            if receives && ended.is_none() && meter.is_over(now) {
+                ended = Some(now);
+                self.say(ENOUGH)?;
             }
-            let has_sent = now >= over && self.sending == 0;
+            let has_sent = self.is_enough && self.sending == 0;
             if sends && has_sent && has_told && (!receives || self.is_over) {
                 break;
             }
-            if !sends && self.is_over {
+            if !sends && self.is_over && self.sending == 0 {
                 break;
             }
             if has_sent && !has_told {
                 has_told = true;
-                self.send_goodbye()?;
+                self.say(GOODBYE)?;
             }
         }
         receives.then(|| meter.finish(ended.unwrap_or(now))).transpose()
@@ -277,16 +311,17 @@ impl ProviderHalf {
 
     /// Tells the other side, which only answers, that this was all.
     fn say_goodbye(&mut self, clock: &Clock, give_up: Time) -> Result<(), LoadError> {
-        self.send_goodbye()?;
+        self.say(GOODBYE)?;
         while self.sending > 0 && !self.is_over && clock.now() < give_up {
             self.poll()?;
         }
         Ok(())
     }
 
-    fn send_goodbye(&mut self) -> Result<(), LoadError> {
+    /// A message without bytes, which says what its tag says.
+    fn say(&mut self, what: u64) -> Result<(), LoadError> {
         let place = Place { bytes: 0, ..self.goodbye() };
-        self.until_posted(|end| end.send(place, GOODBYE, None, SENT))?;
+        self.until_posted(|end| end.send(place, what, None, SENT))?;
         self.sending += 1;
         Ok(())
     }
@@ -369,6 +404,8 @@ impl ProviderHalf {
             match event {
                 Event::Done(_) => self.sending -= 1,
                 Event::Received { cookie: GOODBYE_CAME, .. } => self.is_over = true,
+                Event::Received { cookie: HELLO_CAME, .. } => self.has_met = true,
+                Event::Received { cookie: ENOUGH_CAME, .. } => self.is_enough = true,
                 Event::Received { cookie, .. } => {
                     self.arrived += 1;
                     self.spare.push(usize::try_from(cookie).unwrap_or(usize::MAX));
