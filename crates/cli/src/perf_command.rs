@@ -39,6 +39,7 @@ pub(crate) const ALL_SIZES: std::ops::RangeInclusive<u32> = 1..=23;
   elastane perf send-bw 192.0.2.7                   # on the other
   elastane perf send-lat 192.0.2.7 -s 64 -n 100000  # with the same -s and -n there
   elastane perf send-bw 192.0.2.7 --tcp -a --csv
+  elastane perf write-lat 192.0.2.7 --provider efa  # of libfabric; --provider there, too
   elastane perf send-lat 192.0.2.7 --cpu 2          # bound to CPU 2; --cpu there, too
 
 Exit status: 0 measured; 2 not measured.")]
@@ -110,6 +111,11 @@ pub(crate) struct PerfArgs {
     /// Measure the kernel's TCP instead of the fabric.
     #[arg(long)]
     tcp: bool,
+
+    /// Measure a provider of libfabric's instead: a name of `fi_info -l`, for example tcp, shm or
+    /// efa. Both sides need libfabric, which is loaded when this is given.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tcp", "unreliable"])]
+    provider: Option<String>,
 
     /// Measure unreliable datagrams: messages of one packet, of which some may be lost.
     #[arg(long, conflicts_with_all = ["tcp", "events"])]
@@ -188,6 +194,8 @@ impl Test {
 
 pub(crate) fn run(args: &PerfArgs) -> Result<Verdict> {
     let (setup, local) = (setup(args)?, local(args)?);
+    // Before anybody waits for this side.
+    perf::bench::libfabric::check(&setup)?;
     bind(args.cpu)?;
     for (flag, destination) in [("--json", &args.json), ("--csv", &args.csv)] {
         if let Some(destination) = destination {
@@ -231,9 +239,10 @@ fn is_silent(args: &PerfArgs) -> bool {
 
 fn setup(args: &PerfArgs) -> Result<Setup> {
     let (verb, goal) = args.test.parts();
-    let wire = match (args.tcp, args.unreliable) {
-        (true, _) => Wire::Tcp,
-        (_, true) => Wire::Datagram,
+    let wire = match (args.tcp, args.unreliable, &args.provider) {
+        (true, ..) => Wire::Tcp,
+        (_, true, _) => Wire::Datagram,
+        (.., Some(_)) => Wire::Libfabric,
         _ => Wire::Fabric,
     };
     check_verb(verb, wire)?;
@@ -282,6 +291,7 @@ fn setup(args: &PerfArgs) -> Result<Setup> {
         atomic: AtomicKind::FetchAndAdd,
         goal,
         wire,
+        provider: args.provider.clone(),
         sizes,
         length,
         endpoints: args.endpoints.into(),
@@ -314,7 +324,7 @@ pub(crate) fn bind(cpu: Option<usize>) -> Result<()> {
 /// Refuses what there is no such operation for.
 pub(crate) fn check_verb(verb: Verb, wire: Wire) -> Result<()> {
     match (verb, wire) {
-        (Verb::Send, _) | (_, Wire::Fabric) => Ok(()),
+        (Verb::Send, _) | (_, Wire::Fabric | Wire::Libfabric) => Ok(()),
         (_, Wire::Tcp) => bail!("TCP has no {}: measure its sends instead", verb.name()),
         (_, Wire::Datagram) => {
             bail!("datagrams have no {}: measure their sends instead", verb.name())

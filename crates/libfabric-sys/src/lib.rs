@@ -4,7 +4,7 @@
 //!
 //! Nothing here links libfabric. A provider is loaded by a copy of it, and which one is only known
 //! then: [`HostServices`] finds the log and the parameters of that copy. A caller loads one at run
-//! time: [`Library`].
+//! time, [`Library`]; [`client`] is what such a caller needs of it, without unsafe code of its own.
 //!
 //! **Structures.** Later versions of libfabric add fields at the end only, so these structures hold
 //! those of every version. Whoever got one from elsewhere may look at the added fields (the
@@ -38,6 +38,7 @@
 )]
 
 mod atomic;
+pub mod client;
 mod cm;
 mod collective;
 mod declare;

@@ -137,6 +137,7 @@ fn setup(test: usize) -> Result<(Setup, Local, Test), Failure> {
         atomic: AtomicKind::default(),
         goal: test.goal,
         wire: Wire::Fabric,
+        provider: None,
         sizes: vec![test.bytes],
         length: Length::Iterations(test.count),
         endpoints: 1,

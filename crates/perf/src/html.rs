@@ -20,7 +20,7 @@ use Metric::{
     Bandwidth, BidirectionalBandwidth, CpuPerGb, LatencyP50, LatencyP99, LatencyP99_9,
     LongestStall, MessageRate,
 };
-use Transport::{Elastane, Tcp, UdpRaw};
+use Transport::{Elastane, Libfabric, Tcp, UdpRaw};
 
 /// The page.
 pub fn render(report: &Report) -> String {
@@ -174,7 +174,7 @@ fn by_size(report: &Report, metric: Metric, title: &str, sentence: &str) -> Mark
             points: points(report, network, transport, metric, &sizes),
         };
         let all: Vec<_> = transports.iter().map(line).collect();
-        html! { (legend(&transports)) (lines(&all, Axis::Linear, metric, title)) }
+        html! { (legend(report, &transports)) (lines(&all, Axis::Linear, metric, title)) }
     };
     figure_of(report, network, title, sentence, !sizes.is_empty(), &chart)
 }
@@ -183,10 +183,10 @@ fn latency(report: &Report) -> Markup {
     let network = Network::Flat;
     let mut all = Vec::new();
     for (name, metric) in [("p50", LatencyP50), ("p99", LatencyP99), ("p99.9", LatencyP99_9)] {
-        for transport in [Elastane, Tcp, UdpRaw] {
+        for transport in [Elastane, Tcp, Libfabric, UdpRaw] {
             let lead = transport == Elastane && metric != LatencyP50;
             all.extend(report.value(network, transport, metric, SMALL).map(|value| Bar {
-                label: format!("{name} {}", transport.name()),
+                label: format!("{name} {}", report.label(transport)),
                 transport,
                 value,
                 text: figure(metric, value),
@@ -206,7 +206,7 @@ fn latency(report: &Report) -> Markup {
         (bars(&all, Scale::Linear, &[]))
         @if sizes.len() > 2 {
             p.sub { "By message size: median solid, p99.9 dashed. Both axes are logarithmic." }
-            (legend(&[Elastane, Tcp]))
+            (legend(report, &[Elastane, Tcp]))
             (lines(&over_sizes, Axis::Logarithmic, LatencyP50, "Latency by message size"))
         }
     };
@@ -376,11 +376,14 @@ fn figure_of(
     }
 }
 
-fn legend(transports: &[Transport]) -> Markup {
+fn legend(report: &Report, transports: &[Transport]) -> Markup {
     html! {
         ul.legend {
             @for transport in transports {
-                li { span class={ "chip " (transport.name()) } {} (transport.name()) }
+                li {
+                    span class={ "chip " (transport.name()) } {}
+                    (report.label(*transport))
+                }
             }
         }
     }
@@ -389,7 +392,7 @@ fn legend(transports: &[Transport]) -> Markup {
 fn measured(report: &Report, network: Network, metric: Metric, bytes: u64) -> Vec<Bar> {
     let bar = |transport: Transport| {
         let value = report.value(network, transport, metric, bytes)?;
-        let label = transport.name().to_owned();
+        let label = report.label(transport);
         Some(Bar { label, transport, value, text: figure(metric, value), lead: false })
     };
     report.transports(network, metric).into_iter().filter_map(bar).collect()

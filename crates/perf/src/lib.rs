@@ -23,6 +23,7 @@ pub mod load;
 pub mod machine;
 pub mod meter;
 pub mod plan;
+pub mod provider_load;
 pub mod relay;
 pub mod report;
 pub mod run;

@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     fabric_load::{FabricLoad, FabricTuning},
     meter::Flow,
+    provider_load::ProviderLoad,
     stats::LatencySummary,
 };
 
@@ -140,6 +141,8 @@ pub enum Contender {
     SharedMemory,
     /// The kernel's TCP.
     Tcp(TcpTuning),
+    /// The provider of libfabric's of this name.
+    Libfabric(String),
     /// UDP without any protocol above it: the ceiling of this machine.
     UdpRaw,
     /// The real `iperf3`, with this congestion control.
@@ -165,6 +168,7 @@ impl Contender {
             Self::Fabric(tuning) => Box::new(FabricLoad::new(tuning.clone())),
             Self::SharedMemory => Box::new(FabricLoad::through_memory()),
             Self::Tcp(tuning) => Box::new(Tcp::new(tuning.clone())),
+            Self::Libfabric(name) => Box::new(ProviderLoad::new(name.clone())),
             Self::UdpRaw => Box::new(UdpRaw),
             Self::Iperf3 { congestion } => Box::new(Iperf3::new(congestion.clone())),
         }

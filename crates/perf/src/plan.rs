@@ -15,7 +15,7 @@ use Metric::{
     Bandwidth, BidirectionalBandwidth, CpuPerGb, LatencyP50, LatencyP99, LatencyP99_9,
     LongestStall, MessageRate,
 };
-use Transport::{Elastane, Tcp, Tcp4, TcpDefault, UdpRaw};
+use Transport::{Elastane, Libfabric, Tcp, Tcp4, TcpDefault, UdpRaw};
 
 /// Everything a comparison measures, network by network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct Section {
     /// What stands between the fabric and the wire on the client's side.
     #[serde(default)]
     pub fabric: FabricTuning,
+    /// The provider of libfabric's that is measured beside.
+    #[serde(default)]
+    pub provider: Option<String>,
 }
 
 /// What happens on a network while a test runs.
@@ -130,6 +133,7 @@ impl Plan {
             trial: Trial { duration: millis(50), rounds: 2 },
             iperf3: Some(Duration::from_secs(1)),
             fabric: FabricTuning::default(),
+            provider: None,
         };
         let pace = Pace { rounds: 3, flow: millis(50), latency: millis(25), rate: millis(25) };
         let one_host = pace.one_host(Trial { duration: millis(25), rounds: 1 });
@@ -162,6 +166,7 @@ impl Plan {
             trial,
             iperf3: Some(Duration::from_secs(2)),
             fabric: FabricTuning::default(),
+            provider: None,
         };
         let one_host = pace.one_host(trial);
         Self { sections: [vec![flat], others.sections(), vec![one_host]].concat() }
@@ -177,6 +182,20 @@ impl Plan {
     /// What of it can be measured between two real machines.
     pub fn between_machines(mut self) -> Self {
         self.sections.retain(|section| section.network == Network::Flat);
+        self
+    }
+
+    /// Measures a provider of libfabric's too, wherever the fabric is measured.
+    #[must_use]
+    pub fn with_provider(mut self, provider: &str) -> Self {
+        for section in &mut self.sections {
+            section.provider = Some(provider.to_owned());
+            for step in &mut section.steps {
+                if step.transports.contains(&Elastane) {
+                    step.transports.push(Libfabric);
+                }
+            }
+        }
         self
     }
 
@@ -227,6 +246,7 @@ impl Pace {
             trial,
             iperf3: None,
             fabric: FabricTuning::default(),
+            provider: None,
         }
     }
 
@@ -271,6 +291,7 @@ impl Others {
             trial: self.trial,
             iperf3: None,
             fabric: FabricTuning::default(),
+            provider: None,
         };
         vec![
             section(Network::Multipath, Condition::Undisturbed, self.multipath()),

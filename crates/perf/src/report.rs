@@ -75,14 +75,16 @@ pub enum Transport {
     /// Four TCP streams.
     #[serde(rename = "tcp-4")]
     Tcp4,
+    /// A provider of libfabric's, which [`Report::provider`] names.
+    Libfabric,
     /// UDP without a protocol: unreliable, a ceiling and no alternative.
     UdpRaw,
 }
 
 impl Transport {
     /// All, in the order they are shown.
-    pub const ALL: [Self; 5] =
-        [Self::Elastane, Self::Tcp, Self::TcpDefault, Self::Tcp4, Self::UdpRaw];
+    pub const ALL: [Self; 6] =
+        [Self::Elastane, Self::Tcp, Self::TcpDefault, Self::Tcp4, Self::Libfabric, Self::UdpRaw];
 
     /// As in the document.
     pub const fn name(self) -> &'static str {
@@ -91,6 +93,7 @@ impl Transport {
             Self::Tcp => "tcp",
             Self::TcpDefault => "tcp-default",
             Self::Tcp4 => "tcp-4",
+            Self::Libfabric => "libfabric",
             Self::UdpRaw => "udp-raw",
         }
     }
@@ -263,6 +266,9 @@ pub struct Report {
     pub server: Option<Machine>,
     /// What was emulated, by network. Nothing, if empty: those are real machines on a real wire.
     pub emulated: BTreeMap<Network, String>,
+    /// The provider of libfabric's that was measured beside, if one was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub provider: Option<String>,
     /// The figures.
     pub results: Vec<Row>,
     /// Other tools' figures.
@@ -296,6 +302,7 @@ impl Report {
             machine,
             server,
             emulated,
+            provider: None,
             results: Vec::new(),
             beside: Vec::new(),
             checks: Vec::new(),
@@ -309,6 +316,14 @@ impl Report {
         }
         report.checks = checks::of(&report);
         Some(report)
+    }
+
+    /// What a transport is called beside the others.
+    pub fn label(&self, transport: Transport) -> String {
+        match (transport, &self.provider) {
+            (Transport::Libfabric, Some(provider)) => format!("libfabric {provider}"),
+            _ => transport.name().to_owned(),
+        }
     }
 
     /// A row, if it was measured.

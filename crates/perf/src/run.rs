@@ -13,9 +13,11 @@ use tcp_choice::TcpChoice;
 
 use crate::{
     baseline::{TcpTuning, iperf3_version},
+    bench::libfabric::Provider,
     control::ControlError,
     load::{Contender, Shape, Test},
     plan::{Condition, Section, Step},
+    provider_load::ProviderLoad,
     report::{Beside, Metric, Network, Row, SectionReport, Transport},
     session::{MeasureError, Measured, Session},
     units,
@@ -77,6 +79,7 @@ pub fn run_section(
         beside.extend(runner.iperf3(duration, &version, &tcp)?);
     }
     runner.note_cpus();
+    runner.note_provider();
     let Runner { notes, session, .. } = runner;
     Ok(SectionReport {
         network: section.network,
@@ -219,6 +222,18 @@ impl<'a> Runner<'a> {
         self.note(format!("the client was bound to {client}, the server to {server}"));
     }
 
+    /// Says what was opened for the provider's name.
+    fn note_provider(&mut self) {
+        let Some(name) = &self.section.provider else { return };
+        let load = ProviderLoad::new(name.clone());
+        if let Ok(opened) = load.describe(self.session.link().local) {
+            let Provider { name, fabric, domain, libfabric } = opened;
+            self.note(format!(
+                "libfabric is {name} of libfabric {libfabric}, fabric {fabric}, domain {domain}"
+            ));
+        }
+    }
+
     /// Notes what was not noted yet.
     fn note(&mut self, note: String) {
         if !self.notes.contains(&note) {
@@ -242,6 +257,7 @@ fn contender(
         Transport::Tcp4 => {
             Some(Contender::Tcp(TcpTuning { streams: 4, ..tcp.best(shape).clone() }))
         }
+        Transport::Libfabric => section.provider.clone().map(Contender::Libfabric),
         Transport::UdpRaw => Some(Contender::UdpRaw),
     }
 }

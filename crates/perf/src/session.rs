@@ -85,6 +85,11 @@ impl Session {
         &self.server
     }
 
+    /// The wire between the two sides.
+    pub const fn link(&self) -> Link {
+        self.link
+    }
+
     /// Whether a contender has such a test on this link.
     pub fn can_run(&self, contender: &Contender, test: &Test) -> bool {
         contender.load().can_run(test, self.link)

@@ -129,8 +129,9 @@ fn by_size(report: &Report, network: Network, metric: Metric, style: Style) -> O
     }
     let compared = transports.contains(&Elastane) && transports.contains(&Tcp);
     let shortest = metric == LatencyP50 && transports.contains(&Elastane);
+    let labels: Vec<String> = transports.iter().map(|&t| report.label(t)).collect();
     let mut headings = vec!["bytes"];
-    headings.extend(transports.iter().map(|transport| transport.name()));
+    headings.extend(labels.iter().map(String::as_str));
     if shortest {
         headings.push("min");
     }

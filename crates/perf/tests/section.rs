@@ -33,6 +33,7 @@ impl FaultControl for Witness {
 
 fn section(network: Network, condition: Condition, steps: Vec<Step>) -> Section {
     Section {
+        provider: None,
         network,
         condition,
         steps,

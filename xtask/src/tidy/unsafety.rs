@@ -12,6 +12,7 @@ const UNSAFE_FOLDERS: &[(&str, &[&str])] = &[
     (
         "libfabric-sys",
         &[
+            "crates/libfabric-sys/src/client/",
             "crates/libfabric-sys/src/declare/",
             "crates/libfabric-sys/src/library/",
             "crates/libfabric-sys/src/prov/",

@@ -7,7 +7,9 @@ mod remote;
 use std::{collections::BTreeMap, io};
 
 use anyhow::{Context as _, Result, bail};
-use perf::{Network, Plan, Report, SectionReport, baseline, clock, html, relay, table};
+use perf::{
+    Network, Plan, Report, SectionReport, baseline, bench::libfabric, clock, html, relay, table,
+};
 
 use crate::{
     Verdict,
@@ -46,6 +48,7 @@ pub(crate) fn run(args: &CompareArgs, interrupts: &Interrupts) -> Result<Verdict
     let report = Report::assemble(started, emulated, sections);
     let mut report = report.context("nothing was measured")?;
     report.notes.extend(notes);
+    report.provider.clone_from(&args.provider);
     deliver(args, &report)?;
     Ok(if args.check { verdict(&plan, &report) } else { Verdict::Passed })
 }
@@ -72,6 +75,10 @@ fn plan(args: &CompareArgs) -> Result<Plan> {
             "--only names nothing that can be measured without network namespaces: try flat, or \
              one-host on one machine"
         );
+    }
+    if let Some(provider) = &args.provider {
+        libfabric::check_provider(provider)?;
+        plan = plan.with_provider(provider);
     }
     for section in &mut plan.sections {
         section.fabric = args.fabric.tuning();

@@ -150,6 +150,7 @@ impl Read {
                 },
                 goal,
                 wire,
+                provider: None,
                 sizes: self.sizes(verb, goal),
                 length,
                 endpoints: usize::try_from(endpoints).unwrap_or(1),

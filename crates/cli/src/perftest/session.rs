@@ -114,7 +114,7 @@ fn heading(options: &Options, pair: &Pair) -> Heading {
         compare_and_swap: setup.atomic == AtomicKind::CompareAndSwap,
         device: DEVICE.to_owned(),
         connection: match setup.wire {
-            Wire::Fabric => "SRD",
+            Wire::Fabric | Wire::Libfabric => "SRD",
             Wire::Tcp => "TCP",
             Wire::Datagram => "UD",
         },

@@ -13,6 +13,7 @@ mod mpi;
 mod perf_command;
 mod perftest;
 mod perftest_options;
+mod providers;
 mod real_hosts;
 mod running;
 mod simulate;

@@ -68,7 +68,7 @@ static void *buffer(size_t bytes)
     return memory;
 }
 
-static void report(double latency, double rate, double middle, double large)
+static inline void report(double latency, double rate, double middle, double large)
 {
     printf("{\"latency\": %.9f, \"rate\": %.1f, \"bandwidth_64k\": %.1f, \"bandwidth_4m\": %.1f}\n",
            latency, rate, middle, large);

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{
     figures::{LatencyFigures, Row, SideFigures},
+    libfabric::Provider,
     pair::Pair,
     setup::{Setup, Wire},
 };
@@ -23,6 +24,9 @@ pub struct Document {
     pub test: String,
     /// What both sides were given.
     pub setup: Setup,
+    /// The provider of libfabric's that the client opened, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
     /// The machine of the side that was given an address.
     pub client: Machine,
     /// The machine of the side that waited.
@@ -74,6 +78,7 @@ impl Document {
             date: crate::clock::date_and_time(),
             test: pair.setup().name(),
             setup: pair.setup().clone(),
+            provider: pair.ends().provider.clone(),
             client: client.clone(),
             server: server.clone(),
             rows: Vec::new(),
@@ -94,7 +99,10 @@ impl Document {
              messages_per_s,min_us,median_us,mean_us,deviation_us,p90_us,p99_us,p99_9_us,max_us,\
              client_cpu,server_cpu,verified_bytes,lost,client_on_cpu,server_on_cpu\n",
         );
-        let wire = self.setup.wire.name();
+        let wire = match &self.setup.provider {
+            Some(provider) => format!("libfabric:{provider}"),
+            None => self.setup.wire.name().to_owned(),
+        };
         for line in &self.rows {
             text.push_str(&self.test);
             let figure = |figure: Option<f64>| figure.map_or(String::new(), |f| format!("{f:.3}"));
@@ -132,7 +140,7 @@ impl Line {
     fn new(bytes: u64, client: &SideFigures, server: &SideFigures, setup: &Setup) -> Self {
         // What was sent is what arrived, but for datagrams.
         let flows = match setup.wire {
-            Wire::Fabric | Wire::Tcp => [client.sent, server.sent],
+            Wire::Fabric | Wire::Tcp | Wire::Libfabric => [client.sent, server.sent],
             Wire::Datagram => [client.received, server.received],
         };
         let flows = || flows.iter().flatten();

@@ -169,7 +169,12 @@ impl Pattern {
         self.bytes.slice(..Self::length(bytes))
     }
 
-    /// Where a message is among all.
+    /// All bytes that messages are pieces of.
+    pub(super) fn pieces(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where in them the message with this number begins.
     pub(super) fn offset(number: u64) -> usize {
         usize::try_from(number % Self::PIECES).unwrap_or(0) * Self::STEP
     }

@@ -12,6 +12,8 @@ mod fabric_lane;
 pub mod figures;
 mod flow;
 mod lane;
+mod lanes;
+pub mod libfabric;
 pub mod pair;
 pub mod perftest;
 mod ping;
@@ -28,6 +30,8 @@ pub use pair::{Listener, Pair};
 pub use setup::{AtomicKind, Goal, Length, Local, Pace, Rate, Setup, Verb, Waiting, Wire};
 
 use std::{io, net::SocketAddr};
+
+use libfabric_sys::{Unusable, client::ClientError};
 
 use crate::{control::ControlError, load::LoadError, server::ServeError, session::SessionError};
 
@@ -57,11 +61,17 @@ pub enum BenchError {
     /// The transport failed.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// There is no libfabric.
+    #[error(transparent)]
+    Libfabric(#[from] Unusable),
+    /// The provider is none, lacks something, or failed.
+    #[error(transparent)]
+    Provider(#[from] ClientError),
     /// The other side failed.
     #[error("on the other side: {0}")]
     There(String),
-    /// A message is longer than a datagram.
-    #[error("-s {bytes}: a datagram to this host holds {longest} bytes; give -s {longest} or less")]
+    /// A message is longer than the transport's longest, which may be a datagram's.
+    #[error("-s {bytes}: a message to this host holds {longest} bytes; give -s {longest} or less")]
     TooLong {
         /// What was asked for, in bytes.
         bytes: u64,

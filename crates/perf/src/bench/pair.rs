@@ -2,29 +2,25 @@
 
 use std::{
     error::Error as _,
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
-
+pub use super::lanes::Ends;
 use super::{
     BenchError,
-    datagram_lane::DatagramLane,
-    fabric_lane::{self, SendLane, Unpaired},
     figures::{Row, SideFigures},
     flow::{self, Task},
-    lane::{End, Lane, Pattern, Share},
+    lane::{Lane, Share},
+    lanes::{Lanes, Opening, unexpected},
     ping::{self, Pinging},
-    remote_lane::{Operation, RemoteLane},
     setup::{Goal, Length, Local, Setup, Verb, Wire},
-    tcp_lane::{self, TcpLane, Use},
     watch::{Watch, Word},
 };
 use crate::{
     clock::Clock,
-    control::{Control, ControlError, Protocol},
+    control::{Control, Protocol},
     cpu,
     load::LoadError,
     machine::Machine,
@@ -32,7 +28,7 @@ use crate::{
 };
 
 /// The other side may take so long to make its endpoints.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for the other side.
 #[derive(Debug)]
@@ -72,33 +68,6 @@ pub struct Pair {
     is_stopped: bool,
 }
 
-/// Where the endpoints are, in their order.
-#[derive(Clone, Debug)]
-pub struct Ends {
-    /// On this side.
-    pub here: Vec<End>,
-    /// On the other.
-    pub there: Vec<End>,
-}
-
-enum Lanes {
-    Datagram(Vec<DatagramLane>),
-    Send(Vec<SendLane>),
-    Remote(Vec<RemoteLane>),
-    Tcp(Vec<TcpLane>),
-}
-
-/// What both sides say once they have greeted each other.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Opening {
-    Setup(Setup),
-    Ends(Vec<End>),
-    /// The longest message that this side can send, in bytes.
-    Longest(u64),
-    Failed(String),
-}
-
 impl Pair {
     /// Connects to a server.
     pub fn connect(address: SocketAddr, setup: Setup, local: Local) -> Result<Self, BenchError> {
@@ -122,12 +91,7 @@ impl Pair {
             }
             other => return Err(unexpected(&control, other)),
         }
-        let at = server::link(&control)?.local;
-        let made = match setup.wire {
-            Wire::Fabric => fabric_lanes(&mut control, &setup, at),
-            Wire::Tcp => tcp_lanes(&mut control, &setup, at, is_client),
-            Wire::Datagram => datagram_lanes(&mut control, &mut setup, at),
-        };
+        let made = Lanes::make(&mut control, &mut setup, local, is_client);
         let (lanes, ends) = match made {
             Ok(made) => made,
             Err(error) => {
@@ -204,6 +168,8 @@ impl Pair {
             Lanes::Send(lanes) => plan.measure(lanes, &mut self.control),
             Lanes::Remote(lanes) => plan.measure(lanes, &mut self.control),
             Lanes::Tcp(lanes) => plan.measure(lanes, &mut self.control),
+            Lanes::LibfabricSend(lanes) => plan.measure(lanes, &mut self.control),
+            Lanes::LibfabricRemote(lanes) => plan.measure(lanes, &mut self.control),
         };
         if let Err(error) = &measured
             && !matches!(error, BenchError::Control(_) | BenchError::There(_))
@@ -213,9 +179,9 @@ impl Pair {
         }
         let (mut here, mut there, is_stopped) = measured?;
         self.is_stopped = is_stopped;
-        if self.setup.wire == Wire::Tcp && matches!(self.setup.length, Length::Time { .. }) {
-            // TCP tells when the kernel takes bytes: what counts is what came out on the other
-            // side meanwhile.
+        let timed = matches!(self.setup.length, Length::Time { .. });
+        if timed && self.setup.completes_early() {
+            // What counts is what came out on the other side meanwhile.
             here.sent = here.sent.and(there.received);
             there.sent = there.sent.and(here.received);
         }
@@ -224,15 +190,7 @@ impl Pair {
 
     /// Closes the endpoints.
     pub fn close(self) {
-        match self.lanes {
-            // Nothing is on its way that anybody waits for.
-            Lanes::Datagram(lanes) => drop(lanes),
-            Lanes::Send(lanes) => lanes.into_iter().for_each(SendLane::close),
-            Lanes::Remote(lanes) => {
-                lanes.into_iter().for_each(|lane| fabric_lane::close(lane.into_endpoint()));
-            }
-            Lanes::Tcp(lanes) => lanes.into_iter().for_each(TcpLane::close),
-        }
+        self.lanes.close();
     }
 }
 
@@ -293,12 +251,11 @@ impl RowPlan<'_> {
         let is_told = verb == Verb::Send || verb == Verb::Write && remote_data;
         let bytes = usize::try_from(self.bytes).unwrap_or(usize::MAX);
         let mut local = self.local;
-        // TCP completes a message when the kernel takes it: a peak would be that of a copy.
-        local.peak &= self.setup.wire != Wire::Tcp;
+        // The peak would be that of a copy.
+        local.peak &= !self.setup.completes_early();
         if verb == Verb::Read {
             // Each has a buffer while it is on its way.
-            let fitting = (Local::RECEIVE_BYTES / bytes.max(1)).max(2) as u64;
-            local.tx_depth = local.tx_depth.min(fitting).max(local.post_list);
+            local.tx_depth = local.answers(bytes) as u64;
         }
         Task {
             bytes,
@@ -328,109 +285,6 @@ impl RowPlan<'_> {
     }
 }
 
-fn fabric_lanes(
-    control: &mut Control,
-    setup: &Setup,
-    at: IpAddr,
-) -> Result<(Lanes, Ends), BenchError> {
-    let unpaired: Result<Vec<_>, _> =
-        (0..setup.endpoints).map(|_| Unpaired::open(at, setup)).collect();
-    let unpaired = unpaired?;
-    let here: Vec<End> = unpaired.iter().map(Unpaired::end).collect();
-    control.send(&Opening::Ends(here.clone()))?;
-    let there = receive_ends(control, setup.endpoints)?;
-    let pattern = Pattern::new(setup.largest());
-    let Setup { verb, goal, atomic, verify, remote_data, .. } = *setup;
-    let both = unpaired.into_iter().zip(&there);
-    let lanes = if verb == Verb::Send {
-        let lanes = both.map(|(lane, end)| lane.pair(*end, pattern.clone(), setup));
-        Lanes::Send(lanes.collect::<Result<_, _>>()?)
-    } else {
-        let operation = Operation { verb, goal, atomic, verify, remote_data };
-        let lanes = both.map(|(lane, end)| lane.pair_memory(*end, pattern.clone(), operation));
-        Lanes::Remote(lanes.collect::<Result<_, _>>()?)
-    };
-    Ok((lanes, Ends { here, there }))
-}
-
-/// Opens them, and leaves of the sizes what both sides can send.
-fn datagram_lanes(
-    control: &mut Control,
-    setup: &mut Setup,
-    at: IpAddr,
-) -> Result<(Lanes, Ends), BenchError> {
-    let lanes: Result<Vec<_>, _> =
-        (0..setup.endpoints).map(|_| DatagramLane::open(at, setup.verify)).collect();
-    let mut lanes = lanes?;
-    let here: Vec<End> = lanes.iter().map(DatagramLane::end).collect();
-    control.send(&Opening::Ends(here.clone()))?;
-    let there = receive_ends(control, setup.endpoints)?;
-    let mut longest = u64::MAX;
-    for (lane, end) in lanes.iter_mut().zip(&there) {
-        longest = longest.min(lane.meet(*end)?);
-    }
-    control.send(&Opening::Longest(longest))?;
-    longest = match control.receive(Some(PATIENCE))? {
-        Opening::Longest(theirs) => longest.min(theirs),
-        other => return Err(unexpected(control, other)),
-    };
-    setup.fit(longest).map_err(|bytes| BenchError::TooLong { bytes, longest })?;
-    let pattern = Pattern::new(setup.largest());
-    for lane in &mut lanes {
-        lane.send_of(&pattern);
-    }
-    Ok((Lanes::Datagram(lanes), Ends { here, there }))
-}
-
-/// The server listens, the client connects and says from where.
-fn tcp_lanes(
-    control: &mut Control,
-    setup: &Setup,
-    at: IpAddr,
-    is_client: bool,
-) -> Result<(Lanes, Ends), BenchError> {
-    let receipt = matches!(setup.length, Length::Iterations(_));
-    let uses = match (setup.goal, setup.bidirectional) {
-        (Goal::Latency, _) => Use::One { receipt: false },
-        (Goal::Bandwidth, false) => Use::One { receipt },
-        (Goal::Bandwidth, true) => Use::Two { receipt },
-    };
-    let count = setup.endpoints * uses.streams();
-    let (streams, here, there) = if is_client {
-        let server = receive_ends(control, 1)?;
-        let streams = tcp_lane::connect(server[0].address, count)?;
-        let here: Result<Vec<End>, _> = streams.iter().map(tcp_lane::end_of).collect();
-        let here = here?;
-        control.send(&Opening::Ends(here.clone()))?;
-        let there = vec![server[0]; setup.endpoints];
-        (streams, here, there)
-    } else {
-        let listener = tcp_lane::listen(at)?;
-        let address = listener.local_addr().map_err(LoadError::os("read a TCP address"))?;
-        let end = End { address, number: address.port().into(), first_psn: 0, key: None };
-        control.send(&Opening::Ends(vec![end]))?;
-        let there = receive_ends(control, count)?;
-        let streams = tcp_lane::accept(&listener, &there)?;
-        (streams, vec![end; setup.endpoints], there)
-    };
-    let pattern = Pattern::new(setup.largest());
-    let mut streams = streams.into_iter();
-    let lanes: Result<Vec<_>, _> = (0..setup.endpoints)
-        .map(|_| {
-            let streams = streams.by_ref().take(uses.streams()).collect();
-            TcpLane::new(streams, is_client, uses, pattern.clone(), setup.verify)
-        })
-        .collect();
-    Ok((Lanes::Tcp(lanes?), Ends { here, there }))
-}
-
-fn receive_ends(control: &mut Control, count: usize) -> Result<Vec<End>, BenchError> {
-    match control.receive(Some(PATIENCE))? {
-        Opening::Ends(ends) if ends.len() == count => Ok(ends),
-        other => Err(unexpected(control, other)),
-    }
-}
-
 /// The error as the other side is to read it.
 fn with_causes(error: &BenchError) -> String {
     let (mut text, mut cause) = (error.to_string(), error.source());
@@ -439,14 +293,4 @@ fn with_causes(error: &BenchError) -> String {
         cause = next.source();
     }
     text
-}
-
-fn unexpected(control: &Control, opening: Opening) -> BenchError {
-    match opening {
-        Opening::Failed(why) => BenchError::There(why),
-        other => {
-            let error: ControlError = control.unexpected(format!("{other:?}"));
-            error.into()
-        }
-    }
 }

@@ -80,6 +80,9 @@ pub enum Wire {
     Tcp,
     /// The fabric's unreliable datagrams: a message is one packet, and may be lost.
     Datagram,
+    /// A provider of libfabric's: tagged messages, remote memory access and atomic operations of
+    /// its reliable datagram endpoints.
+    Libfabric,
 }
 
 impl Wire {
@@ -89,6 +92,7 @@ impl Wire {
             Self::Fabric => "fabric",
             Self::Tcp => "tcp",
             Self::Datagram => "datagram",
+            Self::Libfabric => "libfabric",
         }
     }
 
@@ -98,6 +102,7 @@ impl Wire {
             Self::Fabric => "fabric",
             Self::Tcp => "TCP",
             Self::Datagram => "unreliable datagrams",
+            Self::Libfabric => "libfabric",
         }
     }
 }
@@ -128,6 +133,9 @@ pub struct Setup {
     pub goal: Goal,
     /// What carries it.
     pub wire: Wire,
+    /// The provider, where that is libfabric: a name of `fi_info -l`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// Sizes in bytes, one row each.
     pub sizes: Vec<u64>,
     /// When each row is over.
@@ -161,10 +169,24 @@ impl Setup {
         format!("{}-{}", self.verb.name(), self.goal.name())
     }
 
+    /// What carries the operations, in a sentence.
+    pub fn transport(&self) -> String {
+        match &self.provider {
+            Some(provider) => format!("libfabric's {provider}"),
+            None => self.wire.title().to_owned(),
+        }
+    }
+
     /// The largest size in bytes.
     pub fn largest(&self) -> usize {
         let largest = self.sizes.iter().copied().max().unwrap_or(0);
         usize::try_from(largest).unwrap_or(usize::MAX)
+    }
+
+    /// Whether a message may be complete long before it arrives: TCP's is when the kernel takes
+    /// it, and a provider's when it left.
+    pub(super) fn completes_early(&self) -> bool {
+        self.wire == Wire::Tcp || self.wire == Wire::Libfabric && self.verb == Verb::Send
     }
 
     /// Leaves of the sizes those of at most `longest` bytes if they may be fitted.
@@ -208,7 +230,6 @@ impl Setup {
             reversed,
             warm_up,
             verify,
-            wire,
             atomic,
             remote_data,
             gap,
@@ -223,7 +244,7 @@ impl Setup {
         let yes = |set: &bool| if *set { "yes" } else { "no" }.to_owned();
         [
             ("the test", self.name()),
-            ("the transport", wire.title().to_owned()),
+            ("the transport", self.transport()),
             ("the atomic operation (-A)", format!("{atomic:?}")),
             ("the message size (-s, -a)", sizes),
             ("the length (-n, -D)", length.to_string()),
@@ -311,6 +332,14 @@ impl Local {
     pub const RECEIVE_BYTES: usize = 64 << 20;
     /// Rows with more messages have no peak: finding it takes time with the square of them.
     pub const PEAK_MESSAGES: u64 = 20_000;
+
+    /// How many answers of reads (or of atomics) of this size are on their way at a time: each has
+    /// a buffer while it is.
+    pub(super) fn answers(&self, bytes: usize) -> usize {
+        let fitting = (Self::RECEIVE_BYTES / bytes.max(1)).max(2) as u64;
+        let count = self.tx_depth.min(fitting).max(self.post_list);
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
 }
 
 #[cfg(test)]
@@ -323,6 +352,7 @@ mod tests {
             atomic: AtomicKind::FetchAndAdd,
             goal: Goal::Bandwidth,
             wire: Wire::Fabric,
+            provider: None,
             sizes: vec![64],
             length: Length::Iterations(1000),
             endpoints: 1,
@@ -372,6 +402,10 @@ mod tests {
             (Setup { reversed: true, ..setup() }, "--reversed (no here, yes there)"),
             (Setup { warm_up: 7, ..setup() }, "warm-up (0 here, 7 there)"),
             (Setup { wire: Wire::Datagram, ..setup() }, "fabric here, unreliable datagrams there"),
+            (
+                Setup { provider: Some("tcp".into()), wire: Wire::Libfabric, ..setup() },
+                "fabric here, libfabric's tcp there",
+            ),
             (Setup { remote_data: true, ..setup() }, "remote data (no here, yes there)"),
             (Setup { gap: Duration::from_micros(5), ..setup() }, "gap (0ns here, 5µs there)"),
             (Setup { endless: true, ..setup() }, "until stopped (no here, yes there)"),

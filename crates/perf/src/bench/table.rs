@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::{
     document::{Document, Line},
+    libfabric::Provider,
     setup::{Goal, Length, Wire},
 };
 use crate::{
@@ -26,7 +27,7 @@ pub fn render(document: &Document, style: Style) -> String {
 
 fn heading(document: &Document) -> String {
     let Document { test, setup, client, server, .. } = document;
-    let wire = setup.wire.title();
+    let wire = setup.transport();
     let length = match setup.length {
         Length::Iterations(count) => format!("{count} iterations"),
         Length::Time { whole, margin } => {
@@ -41,9 +42,13 @@ fn heading(document: &Document) -> String {
     let cpus = document.rows.last().map_or(String::new(), |line| {
         format!("CPU client {}, server {}\n", cpu(line.client_on_cpu), cpu(line.server_on_cpu))
     });
+    let provider = document.provider.as_ref().map_or(String::new(), |provider| {
+        let Provider { name, fabric, domain, libfabric } = provider;
+        format!("provider {name}, fabric {fabric}, domain {domain}, libfabric {libfabric}\n")
+    });
     let both = if setup.bidirectional { ", both directions together" } else { "" };
     format!(
-        "{test} over {wire}: {} to {}, {length}, {endpoints}{both}\n{cpus}",
+        "{test} over {wire}: {} to {}, {length}, {endpoints}{both}\n{provider}{cpus}",
         if setup.reversed { &server.host } else { &client.host },
         if setup.reversed { &client.host } else { &server.host },
     )

@@ -46,6 +46,7 @@ const fn colour(transport: Transport) -> RGBColor {
         Transport::TcpDefault => RGBColor(3, 3, 3),
         Transport::Tcp4 => RGBColor(3, 3, 4),
         Transport::UdpRaw => RGBColor(3, 3, 5),
+        Transport::Libfabric => RGBColor(3, 3, 6),
     }
 }
 
