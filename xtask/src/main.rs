@@ -6,6 +6,7 @@ mod packages;
 mod run;
 mod steps;
 mod tidy;
+mod wheels;
 mod workspace;
 
 use std::process::ExitCode;

@@ -38,6 +38,10 @@ pub(crate) const PEERS: [Package; 4] = [
     CC,
 ];
 
+/// What the MPIs that are Python packages are installed with.
+pub(crate) const PYTHON_VENV: Package =
+    Package { debian: "python3-venv", program: "/usr/lib/python3.11/ensurepip/__init__.py" };
+
 /// Makes sure that every program is there, by installing packages where that is allowed.
 pub(crate) fn provide(workspace: &Workspace, packages: &[Package]) -> Result<()> {
     let missing = missing(packages, &directories());

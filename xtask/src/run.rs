@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use crate::{
     packages,
     steps::{Settings, Step},
+    wheels,
     workspace::Workspace,
 };
 
@@ -34,6 +35,9 @@ pub(crate) fn run(
     heading("set-up");
     let needed: Vec<_> = steps.iter().flat_map(|step| step.packages).copied().collect();
     packages::provide(workspace, &needed)?;
+    for step in steps {
+        wheels::provide(workspace, step.environments())?;
+    }
 
     let mut entries: Vec<Entry> = Vec::new();
     for step in steps {

@@ -8,8 +8,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    packages::{CC, FI_INFO, GIT, IPERF3, LIBFABRIC, NFTABLES, Package},
+    packages::{CC, FI_INFO, GIT, IPERF3, LIBFABRIC, NFTABLES, PEERS, PYTHON_VENV, Package},
     tidy,
+    wheels::{self, Environment},
     workspace::Workspace,
 };
 
@@ -97,12 +98,20 @@ const STEPS: &[Step] = &[
     Step {
         name: "end-to-end",
         what: "real processes on a network of namespaces, one test at a time",
-        packages: &[NFTABLES, IPERF3],
+        packages: &[NFTABLES, IPERF3, PEERS[0], PEERS[1], PEERS[2], PEERS[3], PYTHON_VENV],
         work: Work::Targets(Kind::EndToEnd, |command, _| command.one_at_a_time()),
     },
 ];
 
 impl Step {
+    /// What is to be installed for it beside its packages.
+    pub(crate) fn environments(&self) -> &'static [Environment] {
+        match self.work {
+            Work::Targets(Kind::EndToEnd, _) => wheels::MPIS,
+            _ => &[],
+        }
+    }
+
     /// Runs the step; `false` if it failed.
     pub(crate) fn run(&self, workspace: &Workspace, settings: Settings) -> Result<bool> {
         match self.work {

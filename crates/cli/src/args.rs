@@ -8,8 +8,8 @@ use perf::{FabricTuning, Network};
 use sim::{Pattern, Topology};
 
 use crate::{
-    WRONG, address::HostPort, install_links::InstallLinksArgs, output, output::Destination,
-    perf_command::PerfArgs, quantity,
+    WRONG, address::HostPort, install::InstallArgs, install_links::InstallLinksArgs, output,
+    output::Destination, perf_command::PerfArgs, quantity, run::RunArgs,
 };
 
 /// An elastic fabric in software: reliable messages over many paths, over plain UDP.
@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Measure one operation's bandwidth or latency between two processes.
     Perf(Box<PerfArgs>),
+    /// Run an MPI program over the provider.
+    Run(Box<RunArgs>),
+    /// Put the provider where libfabric looks for it.
+    Install(InstallArgs),
     /// Make links by which this program takes the place of perftest's.
     InstallLinks(InstallLinksArgs),
     /// Run the fabric on a simulated network, repeatably.
@@ -415,8 +419,8 @@ fn sentence(error: &clap::Error) -> String {
     let subcommand = std::env::args_os().nth(1).unwrap_or_default();
     let help = match subcommand.to_str() {
         Some(
-            subcommand @ ("compare" | "serve" | "simulate" | "info" | "top" | "perf"
-            | "install-links"),
+            subcommand @ ("compare" | "serve" | "simulate" | "info" | "top" | "perf" | "run"
+            | "install" | "install-links"),
         ) => {
             format!("elastane {subcommand} --help")
         }

