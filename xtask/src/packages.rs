@@ -41,6 +41,13 @@ pub(crate) const PEERS: [Package; 4] = [
     CC,
 ];
 
+/// Applications of MPI, built with Debian's Open MPI.
+pub(crate) const SOLVERS: [Package; 3] = [
+    Package { debian: "gromacs", program: "gmx_mpi" },
+    Package { debian: "lammps", program: "lmp" },
+    Package { debian: "hpcc", program: "hpcc" },
+];
+
 /// What the MPIs that are Python packages are installed with.
 pub(crate) const PYTHON_VENV: Package =
     Package { debian: "python3-venv", program: "/usr/lib/python3.11/ensurepip/__init__.py" };

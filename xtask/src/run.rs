@@ -37,6 +37,9 @@ pub(crate) fn run(
     packages::provide(workspace, &needed)?;
     for step in steps {
         wheels::provide(workspace, step.environments())?;
+        if step.runs_applications() {
+            wheels::provide_tests_of_mpi4py(workspace)?;
+        }
     }
 
     let mut entries: Vec<Entry> = Vec::new();

@@ -1,14 +1,17 @@
 //! The steps of the test command.
 //!
 //! Test targets find their step by name: `hostile_*` are fuzzers, `random_seeds*` run the
-//! simulator, `end_to_end*` run real processes on a real network, all others are ordinary tests.
+//! simulator, `end_to_end*` run real processes on a real network, `applications*` other people's
+//! programs, all others are ordinary tests.
 
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::{
-    packages::{CC, FI_INFO, GIT, IPERF3, LIBFABRIC, NFTABLES, PEERS, PYTHON_VENV, Package},
+    packages::{
+        CC, FI_INFO, GIT, IPERF3, LIBFABRIC, NFTABLES, PEERS, PYTHON_VENV, Package, SOLVERS,
+    },
     tidy,
     wheels::{self, Environment},
     workspace::Workspace,
@@ -101,15 +104,26 @@ const STEPS: &[Step] = &[
         packages: &[NFTABLES, IPERF3, PEERS[0], PEERS[1], PEERS[2], PEERS[3], PYTHON_VENV],
         work: Work::Targets(Kind::EndToEnd, |command, _| command.one_at_a_time()),
     },
+    Step {
+        name: "applications",
+        what: "applications of MPI from their packages, over the provider",
+        packages: &[NFTABLES, PEERS[0], PYTHON_VENV, SOLVERS[0], SOLVERS[1], SOLVERS[2]],
+        work: Work::Targets(Kind::Applications, |command, _| command.one_at_a_time()),
+    },
 ];
 
 impl Step {
     /// What is to be installed for it beside its packages.
     pub(crate) fn environments(&self) -> &'static [Environment] {
         match self.work {
-            Work::Targets(Kind::EndToEnd, _) => wheels::MPIS,
+            Work::Targets(Kind::EndToEnd | Kind::Applications, _) => wheels::MPIS,
             _ => &[],
         }
+    }
+
+    /// Whether the tests of mpi4py are among what it runs.
+    pub(crate) fn runs_applications(&self) -> bool {
+        matches!(self.work, Work::Targets(Kind::Applications, _))
     }
 
     /// Runs the step; `false` if it failed.
@@ -162,10 +176,11 @@ enum Kind {
     Simulator,
     Fuzz,
     EndToEnd,
+    Applications,
 }
 
 impl Kind {
-    const PREFIXED: [Self; 3] = [Self::Simulator, Self::Fuzz, Self::EndToEnd];
+    const PREFIXED: [Self; 4] = [Self::Simulator, Self::Fuzz, Self::EndToEnd, Self::Applications];
 
     const fn prefix(self) -> &'static str {
         match self {
@@ -173,6 +188,7 @@ impl Kind {
             Self::Simulator => "random_seeds",
             Self::Fuzz => "hostile_",
             Self::EndToEnd => "end_to_end",
+            Self::Applications => "applications",
         }
     }
 
@@ -259,6 +275,7 @@ mod tests {
         assert_eq!(of("hostile_bytes"), Kind::Fuzz);
         assert_eq!(of("random_seeds"), Kind::Simulator);
         assert_eq!(of("end_to_end_compare"), Kind::EndToEnd);
+        assert_eq!(of("applications"), Kind::Applications);
         assert_eq!(of("network"), Kind::Ordinary);
     }
 

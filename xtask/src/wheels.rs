@@ -29,6 +29,9 @@ pub(crate) const MPIS: &[Environment] = &[
     },
 ];
 
+/// The tests of mpi4py are in its source package only.
+const MPI4PY_SOURCE: &str = "mpi4py==4.1.2";
+
 /// The interpreter that Debian's `python3-venv` belongs to.
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -41,6 +44,31 @@ impl Environment {
     fn receipt(&self) -> String {
         self.packages.join("\n") + "\n"
     }
+}
+
+/// Unpacks mpi4py's source package in `mpi/mpi4py` of the target directory.
+pub(crate) fn provide_tests_of_mpi4py(workspace: &Workspace) -> Result<()> {
+    let mpis = workspace.target_directory().join("mpi");
+    let folder = mpis.join("mpi4py");
+    let receipt = folder.join("unpacked.txt");
+    if fs::read_to_string(&receipt).is_ok_and(|text| text == MPI4PY_SOURCE) {
+        return Ok(());
+    }
+    eprintln!("unpacking the source of {MPI4PY_SOURCE} in {folder}");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {folder}"))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {folder}"))?;
+    let mut pip = workspace.command(mpis.join("openmpi/bin/pip").as_str());
+    pip.args(["download", "--quiet", "--no-deps", "--no-binary", "mpi4py", "--dest"]);
+    let status = pip.args([folder.as_str(), MPI4PY_SOURCE]).status().context("cannot run pip")?;
+    ensure!(status.success(), "pip download {MPI4PY_SOURCE} failed: {status}");
+    let archive = folder.join(MPI4PY_SOURCE.replace("==", "-") + ".tar.gz");
+    let mut tar = workspace.command("tar");
+    tar.args(["--extract", "--strip-components=1", "--file", archive.as_str()]);
+    let status = tar.args(["--directory", folder.as_str()]).status().context("cannot run tar")?;
+    ensure!(status.success(), "cannot unpack {archive}: {status}");
+    fs::write(&receipt, MPI4PY_SOURCE).with_context(|| format!("cannot write {receipt}"))
 }
 
 /// Makes the environments that are not there as they should be.
