@@ -107,7 +107,8 @@ impl Inbound {
         }
     }
 
-    /// Notes which path a datagram took, that has been here since `at`. Returns whether one before it on that path is missing.
+    /// Notes which path a datagram took that has been here since `at`. Returns whether one before
+    /// it on that path is missing.
     pub(crate) fn note_path(&mut self, at: Time, header: &Header, ecn: Ecn) -> bool {
         let marked = u8::from(ecn == Ecn::CongestionExperienced);
         let known = self.paths.iter_mut().find(|path| path.entropy == header.entropy);
