@@ -324,7 +324,7 @@ impl Supervisor {
             (
                 "one-sided",
                 format!(
-                    "{} atomics, {} writes, {} reads, {}; every sum and every read checked",
+                    "{} atomics, {} writes, {} reads, {}; what completed was checked",
                     count("atomics"),
                     count("writes"),
                     count("reads"),
