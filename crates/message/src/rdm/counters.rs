@@ -61,7 +61,8 @@ impl Tally {
     }
 }
 
-/// How the operations posted here ended, by kind.
+/// How the operations posted here ended, by kind. One-sided ones count in the order they were
+/// posted: one that is over counts once all that were posted before it are over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OperationCounters {
     /// Sends.
@@ -85,10 +86,6 @@ impl OperationCounters {
             completed: self.atomics.completed + self.fetches.completed,
             failed: self.atomics.failed + self.fetches.failed,
         }
-    }
-
-    pub(super) const fn atomics(&mut self, fetch: bool) -> &mut Tally {
-        if fetch { &mut self.fetches } else { &mut self.atomics }
     }
 }
 

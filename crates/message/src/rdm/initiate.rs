@@ -222,7 +222,7 @@ impl Rdm {
         old: Vec<u8>,
         result: Result<(), OperationError>,
     ) {
-        self.operations.atomics(pending.wanted > 0).count(result.is_ok());
+        self.ledger.end(pending.op.serial(), result.is_ok(), &mut self.operations);
         if pending.complete || result.is_err() {
             self.completions.push_back(Completion {
                 op: pending.op,
@@ -236,8 +236,8 @@ impl Rdm {
 
     /// A read is over.
     pub(super) fn complete_read(&mut self, placing: Placing, result: Result<(), OperationError>) {
-        self.operations.reads.count(result.is_ok());
         let Receive { op, context, from, buffer, .. } = placing.receive;
+        self.ledger.end(op.serial(), result.is_ok(), &mut self.operations);
         self.finished(placing.envelope.peer, OperationClass::Read);
         let event = Event::Read { buffer };
         self.completions.push_back(Completion { op, context, peer: from, event, result });

@@ -4,7 +4,8 @@
 //! holds what is ahead of its turn, `matching` and `unexpected` bring messages and receives
 //! together, `claim` takes a message out of that, `placing`, `grants` and `landing` get large
 //! messages into their buffers, `loan` by copying them from where they are.
-//! `initiate` posts one-sided operations and `serve` executes those of peers.
+//! `initiate` posts one-sided operations, `ledger` counts them, and `serve` executes those of
+//! peers.
 
 mod claim;
 mod config;
@@ -14,6 +15,7 @@ mod fill;
 mod grants;
 mod initiate;
 mod landing;
+mod ledger;
 mod loan;
 mod matching;
 mod multi;
@@ -57,6 +59,7 @@ use self::{
     grants::Grants,
     initiate::PendingAtomic,
     landing::Landing,
+    ledger::Ledger,
     matching::PostedReceives,
     multi::Multi,
     peers::Peers,
@@ -132,6 +135,7 @@ pub struct Rdm {
     begun: usize,
     completions: VecDeque<Completion>,
     operations: OperationCounters,
+    ledger: Ledger,
     remote: Served,
     serial: u32,
     counters: Counters,

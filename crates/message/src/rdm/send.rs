@@ -195,7 +195,8 @@ impl Rdm {
         let at = self.insert_send(peer, kind, seq, request);
         let after = class.map(|class| self.predecessors(peer, class));
         self.sends[at].after = after.unwrap_or_default();
-        let SendOp { serial, end, .. } = self.sends[at];
+        let SendOp { serial, end, ref kind, .. } = self.sends[at];
+        self.ledger.post(serial, kind);
         let active = self.peers.activate(peer);
         let lane = if class.is_some() { &mut active.queue } else { &mut active.answers };
         lane.push_back(&mut self.sends, 0, at);
@@ -423,15 +424,15 @@ impl Rdm {
                 Event::Sent
             }
             Kind::Write { .. } => {
-                self.operations.writes.count(success);
+                self.ledger.end(send.serial, success, &mut self.operations);
                 Event::Written
             }
             Kind::Read { buffer, .. } if stage == Stage::Queued => {
-                self.operations.reads.count(success);
+                self.ledger.end(send.serial, success, &mut self.operations);
                 Event::Read { buffer: std::mem::take(buffer) }
             }
-            &mut Kind::Atomic { fetch, .. } if stage == Stage::Queued => {
-                self.operations.atomics(fetch).count(success);
+            Kind::Atomic { .. } if stage == Stage::Queued => {
+                self.ledger.end(send.serial, success, &mut self.operations);
                 Event::Atomic { old: Vec::new() }
             }
             &mut Kind::Data { key, .. } => {
