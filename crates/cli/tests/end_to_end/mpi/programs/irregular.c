@@ -9,6 +9,7 @@ static const char *const NAMES[WAYS] = {"irregular collectives", "irregular coll
 
 #define PERFORM(first, second, ...)                                                                \
     do {                                                                                           \
+        doing = way == BLOCKING ? #first : #second;                                                \
         if (way == BLOCKING) {                                                                     \
             first(__VA_ARGS__, comm);                                                              \
         } else {                                                                                   \
@@ -17,6 +18,14 @@ static const char *const NAMES[WAYS] = {"irregular collectives", "irregular coll
             MPI_Wait(&request, MPI_STATUS_IGNORE);                                                 \
         }                                                                                          \
     } while (0)
+
+/* Intel MPI's MPI_Iallgatherv hangs between hosts, over libfabric's tcp as well. */
+#ifdef I_MPI_VERSION
+#define ALLGATHERV_WAITED_FOR(give, count, type, take, counts, places, into, comm, request)        \
+    (*(request) = MPI_REQUEST_NULL, MPI_Allgatherv(give, count, type, take, counts, places, into, comm))
+#else
+#define ALLGATHERV_WAITED_FOR MPI_Iallgatherv
+#endif
 
 /* The ints that `from` has for `to`: none for some, many for others. */
 static int share(int from, int to, int scale)
@@ -130,7 +139,7 @@ static void to_one(MPI_Comm comm, int root, int scale)
 
     for (int at = 0; at < all.total; at++)
         whole[at] = -1;
-    PERFORM(MPI_Allgatherv, MPI_Iallgatherv, own, mine, MPI_INT, whole, all.counts, all.places,
+    PERFORM(MPI_Allgatherv, ALLGATHERV_WAITED_FOR, own, mine, MPI_INT, whole, all.counts, all.places,
             MPI_INT);
     for (int from = 0; from < size; from++)
         hold(whole + all.places[from], from, root, all.counts[from], "MPI_Allgatherv");
