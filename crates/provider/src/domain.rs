@@ -25,11 +25,10 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(5);
 /// The pause while it does not and there is something to do.
 const BUSY: Duration = Duration::from_micros(100);
-/// Looks in vain after which the processor is offered to others: what an application waits for may
-/// have to run on it first.
-const IDLE_LOOKS: u32 = 1_000;
-/// Looks in vain between two such offers: each is a system call.
-const LOOKS_BETWEEN: u32 = 16;
+/// Looks in vain between two offers of the processor to others: what an application waits for may
+/// have to run on it first. Each offer is a system call; but with more processes than processors a
+/// message waits for the end of somebody's time slice if there are none.
+const LOOKS_BETWEEN: u32 = 32;
 /// The longest sleep of a waiting call before it looks around.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
@@ -65,8 +64,8 @@ impl State {
 
     /// Whether so much was looked for in vain that another process should have the processor.
     pub(crate) const fn is_time_to_yield(&mut self) -> bool {
-        self.idle = self.idle.saturating_add(1);
-        self.idle >= IDLE_LOOKS && self.idle.is_multiple_of(LOOKS_BETWEEN)
+        self.idle = self.idle.wrapping_add(1);
+        self.idle.is_multiple_of(LOOKS_BETWEEN)
     }
 
     fn drain(&mut self, at: usize) {
