@@ -90,9 +90,14 @@ fn a_datagram_of_the_mtu_crosses_and_one_byte_more_is_refused() {
                 let peer = receiver.local_addr().unwrap();
                 let refusal = sender.send_to(&payload, peer).unwrap_err();
                 assert_eq!(refusal.raw_os_error(), Some(libc::EMSGSIZE));
-                sender.send_to(&payload[1..], peer).unwrap();
                 let mut buffer = vec![0; payload.len()];
-                assert_eq!(receiver.recv(&mut buffer).unwrap(), payload.len() - 1);
+                receiver.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+                // A busy machine may drop one.
+                let arrived = (0..100).find_map(|_| {
+                    sender.send_to(&payload[1..], peer).unwrap();
+                    receiver.recv(&mut buffer).ok()
+                });
+                assert_eq!(arrived, Some(payload.len() - 1));
             }
         }
     }

@@ -108,7 +108,8 @@ impl Pair {
     ) -> Self {
         static PORT: AtomicU16 = AtomicU16::new(0);
         let offset = u16::try_from(std::process::id() % 1_000).unwrap() * 8;
-        let port = (40_000 + offset + PORT.fetch_add(1, Ordering::Relaxed)).to_string();
+        // Below those that the kernel gives to whoever connects.
+        let port = (20_000 + offset + PORT.fetch_add(1, Ordering::Relaxed)).to_string();
         let start = |side, more: &[&str]| {
             let mut command = place.command(installed, side);
             command.args(["-p", "elastane"]).args(arguments).args(more);
