@@ -66,6 +66,12 @@ const RULES: &[Rule] = &[
         because: "hosts and networks of this machine, for any program",
     },
     Rule {
+        name: "cloud",
+        may_use: &["hosts"],
+        in_tests: &[],
+        because: "EC2's records, and hosts as its machines",
+    },
+    Rule {
         name: "perf",
         may_use: &["fabric", "wire", "memory", "libfabric-sys"],
         in_tests: &["hosts"],
