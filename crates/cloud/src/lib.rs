@@ -12,5 +12,12 @@
 //! one file it keeps its state in, so every answer can be tested without a machine.
 #![forbid(unsafe_code)]
 
+pub mod client;
+mod credentials;
 pub mod ec2;
+mod element;
 pub mod machines;
+mod sigv4;
+
+pub use credentials::{Credentials, CredentialsError};
+pub use element::{Element, NotXml};
