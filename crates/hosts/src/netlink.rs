@@ -171,6 +171,14 @@ impl Netlink {
         self.request("join the bridge", RouteNetlinkMessage::SetLink(link), 0)
     }
 
+    /// Says how many packets wait in each queue in front of a device.
+    pub(crate) fn set_queue(&mut self, index: u32, packets: u32) -> Result<(), HostsError> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.attributes.push(LinkAttribute::TxQueueLen(packets));
+        self.request("set the length of a queue", RouteNetlinkMessage::SetLink(link), 0)
+    }
+
     /// Switches a device on.
     pub(crate) fn set_up(&mut self, index: u32) -> Result<(), HostsError> {
         let mut link = LinkMessage::default();

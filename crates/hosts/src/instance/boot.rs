@@ -22,9 +22,10 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::{Enclave, Router, Volume, root, router::write_settings, volume::Root};
+use super::{
+    Enclave, FlowLimits, Router, Volume, flows, root, router::write_settings, volume::Root,
+};
 use crate::{
-    Rate,
     error::HostsError,
     netlink::Netlink,
     plan::{Bottleneck, Shaping},
@@ -67,8 +68,8 @@ pub struct Boot {
     pub provider: Option<PathBuf>,
     /// Variables of every login; values without white space.
     pub environment: Vec<(String, String)>,
-    /// What its card sends at most.
-    pub card: Option<Rate>,
+    /// What its network card and each flow may carry; unlimited where there is none.
+    pub limits: Option<FlowLimits>,
 }
 
 /// A directory, or a file, of this machine that an instance sees.
@@ -217,10 +218,12 @@ fn start(router: &Router, volume: &Volume, boot: &Boot) -> Result<Child, HostsEr
     unshare(kinds).map_err(|errno| at("make the namespaces")(errno.into()))?;
     write_settings(&[("ipv6/conf/default/disable_ipv6", "1")]).map_err(at("write settings"))?;
     let namespace = File::open("/proc/thread-self/ns/net").map_err(at("open the namespace"))?;
-    router.attach(&mut outside, namespace.as_fd(), boot.address)?;
+    let port = router.attach(&mut outside, namespace.as_fd(), boot.address)?;
     let mut inside = Netlink::here(&boot.id)?;
     let card = router.settle(&mut inside, boot.address)?;
-    if let Some(rate) = boot.card {
+    if let Some(limits) = boot.limits {
+        flows::limit(&mut outside, port, limits)?;
+        let rate = limits.card;
         let shaping = Shaping { rate, queue: CARD_QUEUE, bottleneck: Bottleneck::Sender };
         inside.set_qdisc(qdisc::token_bucket(card, shaping))?;
     }

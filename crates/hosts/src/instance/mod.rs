@@ -9,11 +9,13 @@
 
 mod boot;
 mod enclave;
+mod flows;
 mod root;
 mod router;
 mod volume;
 
 pub use boot::{Boot, Instance, SharedDirectory, State};
 pub use enclave::Enclave;
+pub use flows::{FAR_CLASS, FLOW_CLASSES, FlowLimits, NEAR_CLASS};
 pub use router::Router;
 pub use volume::Volume;

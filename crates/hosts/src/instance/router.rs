@@ -13,7 +13,7 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use super::Enclave;
+use super::{Enclave, flows::QUEUE};
 use crate::{
     error::HostsError,
     filter::find_nft,
@@ -122,6 +122,7 @@ impl Router {
         }
         enclave.add_pair(&name, DEVICE, instance, MTU)?;
         let index = known(enclave, &name)?;
+        enclave.set_queue(index, QUEUE)?;
         enclave.set_up(index)?;
         enclave.add_route(index, address.into(), None, None)?;
         Ok(index)
@@ -146,7 +147,7 @@ impl Router {
     }
 
     /// Takes away the link of the instance with that address, if it has one.
-    pub(super) fn detach(&self, enclave: &Enclave, address: Ipv4Addr) -> Result<(), HostsError> {
+    pub fn detach(&self, enclave: &Enclave, address: Ipv4Addr) -> Result<(), HostsError> {
         let delete = || {
             let mut netlink = Netlink::here("the enclave")?;
             match netlink.index_of(&device_of(address))? {

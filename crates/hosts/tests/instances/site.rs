@@ -62,7 +62,7 @@ impl Site {
             hidden: vec![self.directory.path().to_owned()],
             provider: None,
             environment: Vec::new(),
-            card: None,
+            limits: None,
         }
     }
 
