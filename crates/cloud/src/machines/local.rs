@@ -93,6 +93,12 @@ impl LocalMachines {
         self.enclave.pid()
     }
 
+    /// The addresses of the machines.
+    #[must_use]
+    pub fn network(&self) -> Ipv4Net {
+        self.router.network()
+    }
+
     /// The address of this machine in the machines' network.
     #[must_use]
     pub fn here(&self) -> Ipv4Addr {
