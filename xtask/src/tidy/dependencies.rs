@@ -93,7 +93,8 @@ const RULES: &[Rule] = &[
     Rule {
         name: "cli",
         may_use: &[
-            "wire", "srd", "message", "memory", "io", "fabric", "hosts", "perf", "sim", "inspect",
+            "wire", "srd", "message", "memory", "io", "fabric", "hosts", "cloud", "perf", "sim",
+            "inspect",
         ],
         in_tests: &[],
         because: "joins everything into one command",

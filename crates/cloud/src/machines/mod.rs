@@ -1,5 +1,10 @@
 //! What the records of EC2 ask of real machines.
 
+mod local;
+mod rules;
+
+pub use local::{LocalMachines, Premises};
+
 use std::{net::Ipv4Addr, path::PathBuf};
 
 use ipnet::Ipv4Net;
