@@ -43,7 +43,10 @@ impl Cloud {
             self.advance_image(id);
         }
         let machines = &mut self.machines;
-        self.records.dropped_images.retain(|image| machines.drop_image(image).is_err());
+        self.records.dropped_images.retain(|image| {
+            let dropped = machines.drop_image(image);
+            dropped.inspect_err(|error| log::warn!("drop {image}: {error}")).is_err()
+        });
         self.records.instances.retain(|_, instance| {
             !instance.is_over() || instance.changed.elapsed_until(now) < TERMINATED_LIFE
         });
@@ -57,11 +60,10 @@ impl Cloud {
             State::Pending => self.start(id, now),
             State::Running if instance.reboot => self.reboot(id, now),
             State::Running => self.watch(id, now),
-            State::Stopping => {
-                if self.machines.stop(id).is_ok() {
-                    self.set(id, State::Stopped, now);
-                }
-            }
+            State::Stopping => match self.machines.stop(id) {
+                Ok(()) => self.set(id, State::Stopped, now),
+                Err(error) => log::warn!("stop {id}: {error}"),
+            },
             State::ShuttingDown => self.terminate(id, now),
             State::Stopped | State::Terminated => {}
         }
@@ -108,7 +110,8 @@ impl Cloud {
     }
 
     fn reboot(&mut self, id: &str, now: Timestamp) {
-        if self.machines.stop(id).is_err() {
+        if let Err(error) = self.machines.stop(id) {
+            log::warn!("reboot {id}: {error}");
             return;
         }
         if let Some(instance) = self.records.instances.get_mut(id) {
@@ -139,7 +142,8 @@ impl Cloud {
     }
 
     fn terminate(&mut self, id: &str, now: Timestamp) {
-        if self.machines.terminate(id).is_err() {
+        if let Err(error) = self.machines.terminate(id) {
+            log::warn!("terminate {id}: {error}");
             return;
         }
         let interfaces: Vec<_> = self

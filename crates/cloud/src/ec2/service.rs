@@ -28,6 +28,9 @@ use crate::{
 /// The namespace of answers.
 const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 
+/// After what could not be done.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// EC2 for one account.
 pub struct Service {
     cloud: Cloud,
@@ -131,23 +134,28 @@ impl Service {
     /// has died. Returns after which time, at the latest, it wants to be called again; call it
     /// after each [`Service::answer`] too.
     ///
-    /// # Errors
-    ///
-    /// When the packet filter refuses the policy, or the records cannot be written. Both are tried
-    /// again with the next call.
-    pub fn poll(&mut self, now: SystemTime) -> Result<Duration, StateError> {
-        self.apply_policy().map_err(|error| self.failure(error.message))?;
+    /// What fails is logged, and tried again with the next call.
+    pub fn poll(&mut self, now: SystemTime) -> Duration {
+        if let Err(error) = self.apply_policy() {
+            // Nothing is started that would not be guarded.
+            log::warn!("{}", error.message);
+            return RETRY;
+        }
         let before = self.cloud.records.clone();
         let again = self.cloud.advance(now.into());
-        if self.cloud.records != before {
-            self.store.save(&self.cloud.records)?;
-            self.apply_policy().map_err(|error| self.failure(error.message))?;
+        if self.cloud.records == before {
+            return again;
         }
-        Ok(again)
-    }
-
-    fn failure(&self, cause: String) -> StateError {
-        StateError { path: self.store.path().to_owned(), cause }
+        if let Err(error) = self.apply_policy() {
+            log::warn!("{}", error.message);
+        }
+        match self.store.save(&self.cloud.records) {
+            Ok(()) => again,
+            Err(error) => {
+                log::error!("cannot keep the cloud's state: {error}");
+                RETRY
+            }
+        }
     }
 
     fn call(
