@@ -25,6 +25,7 @@ pub(crate) use images::is_base as is_base_image;
 pub(crate) use interfaces::remove as remove_interface;
 
 /// A call: its name, what it reads, what it does.
+#[derive(Debug)]
 pub(crate) struct Action {
     pub(crate) name: &'static str,
     /// The names of its parameters up to the first dot, but for those that every call has.
@@ -35,6 +36,7 @@ pub(crate) struct Action {
 }
 
 /// What an action does.
+#[derive(Debug)]
 pub(crate) enum Run {
     /// Tells something.
     Read(fn(&Cloud, &Call<'_>) -> Answer),
@@ -59,9 +61,14 @@ const ALL: &[&[Action]] = &[
     templates::ACTIONS,
 ];
 
+/// All actions there are.
+pub(crate) fn all() -> impl Iterator<Item = &'static Action> {
+    ALL.iter().flat_map(|actions| *actions)
+}
+
 /// The action of a name.
 pub(crate) fn find(name: &str) -> Option<&'static Action> {
-    ALL.iter().flat_map(|actions| *actions).find(|action| action.name == name)
+    all().find(|action| action.name == name)
 }
 
 impl Action {
@@ -88,7 +95,7 @@ mod tests {
     use super::*;
 
     fn names() -> Vec<&'static str> {
-        ALL.iter().flat_map(|actions| *actions).map(|action| action.name).collect()
+        all().map(|action| action.name).collect()
     }
 
     #[test]
