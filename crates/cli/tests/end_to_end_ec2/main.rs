@@ -67,8 +67,7 @@ impl Drop for Cloud {
 /// Where the programs are.
 fn environment() -> PathBuf {
     // target/debug/elastane, whatever the target directory is.
-    let target =
-        Path::new(env!("CARGO_BIN_EXE_elastane")).ancestors().nth(2).expect("two folders");
+    let target = Path::new(env!("CARGO_BIN_EXE_elastane")).ancestors().nth(2).expect("two folders");
     let bin = target.join("python/aws/bin");
     assert!(bin.exists(), "no {}: cargo xtask test --only end-to-end makes it", bin.display());
     bin

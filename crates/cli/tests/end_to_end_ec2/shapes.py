@@ -8,8 +8,50 @@ import sys
 import boto3
 from moto import mock_aws
 
-# What moto answers and this cloud does not.
-ONLY_MOTO = {}
+TYPE = "describe_instance_types.InstanceTypes[]"
+RUN = "run_instances.Instances[]"
+INSTANCE = "describe_instances.Reservations[].Instances[]"
+
+# Where answers of moto begin that this cloud does not give, and why.
+ONLY_MOTO = {
+    "describe_subnets.Subnets[].PrivateDnsNameOptionsOnLaunch": "names follow from addresses",
+    f"{TYPE}.VCpuInfo.Valid": "cores cannot be chosen",
+    f"{TYPE}.InstanceStorageInfo": "there are no disks",
+    f"{TYPE}.EbsInfo": "there are no volumes",
+    f"{TYPE}.NetworkInfo.NetworkCards[].DefaultEnaQueueCountPerInterface": "no queues of ENA",
+    f"{TYPE}.NetworkInfo.FlexibleEnaQueuesSupport": "no queues of ENA",
+    f"{TYPE}.NetworkInfo.Ipv6": "there is no IPv6",
+    f"{TYPE}.NetworkInfo.EncryptionInTransitSupported": "links are on one machine",
+    f"{TYPE}.NetworkInfo.ConnectionTrackingConfiguration": "the kernel's own times hold",
+    f"{TYPE}.NetworkInfo.SecondaryNetworkSupported": "there is one network",
+    f"{TYPE}.GpuInfo.Gpus[].LogicalGpuCount": "not in the table of types",
+    f"{TYPE}.GpuInfo.Gpus[].GpuPartitionSize": "not in the table of types",
+    f"{TYPE}.GpuInfo.Gpus[].Workloads": "not in the table of types",
+    f"{TYPE}.HibernationSupported": "instances are not hibernated",
+    f"{TYPE}.DedicatedHostsSupported": "there are no dedicated hosts",
+    f"{TYPE}.AutoRecoverySupported": "instances are not moved",
+    f"{TYPE}.RebootMigrationSupport": "instances are not moved",
+    f"{TYPE}.SupportedBootModes": "instances have no firmware",
+    f"{TYPE}.NitroEnclavesSupport": "there are no enclaves",
+    f"{TYPE}.NitroTpmSupport": "there are no modules of trust",
+    f"{TYPE}.PhcSupport": "the clock is this machine's",
+    f"{TYPE}.SupportedInRegion": "every type is",
+    f"{RUN}.BlockDeviceMappings[]": "there are no volumes",
+    f"{RUN}.SriovNetSupport": "there are no virtual functions",
+    f"{RUN}.HibernationOptions": "instances are not hibernated",
+    f"{RUN}.MetadataOptions": "there is no metadata service",
+    f"{RUN}.Platform": "given for Windows only; moto's first image is one",
+    f"{INSTANCE}.BlockDeviceMappings[]": "there are no volumes",
+    f"{INSTANCE}.SriovNetSupport": "there are no virtual functions",
+    f"{INSTANCE}.StateReason": "EC2 gives none of an instance that runs",
+    f"{INSTANCE}.HibernationOptions": "instances are not hibernated",
+    f"{INSTANCE}.MetadataOptions": "there is no metadata service",
+    f"{INSTANCE}.Platform": "given for Windows only; moto's first image is one",
+    "describe_network_interfaces.NetworkInterfaces[].RequesterId": "nobody else asks",
+    "describe_images.Images[].BootMode": "instances have no firmware",
+    "describe_images.Images[].Platform": "given for Windows only; moto's first image is one",
+    "describe_snapshots.Snapshots[].StorageTier": "there is one",
+}
 
 
 def calls(ec2, image):

@@ -9,11 +9,13 @@ mod key_pairs;
 mod launch;
 mod network;
 mod permissions;
+mod placement;
 mod placement_groups;
 mod security_groups;
 mod states;
 mod tags;
 mod templates;
+mod wanted;
 
 use super::{
     error::{Answer, ApiError},

@@ -174,6 +174,7 @@ fn vpcs(cloud: &Cloud, call: &Call<'_>) -> Answer {
         .field("state", "available")
         .field("cidrBlock", vpc.network)
         .list("cidrBlockAssociationSet", [block])
+        .list("ipv6CidrBlockAssociationSet", [])
         .field("dhcpOptionsId", "default")
         .field("instanceTenancy", "default")
         .field("isDefault", true)

@@ -60,109 +60,91 @@ fn instances_boot_with_what_the_call_says() {
     assert_eq!(efa.unwrap().members.len(), 2);
 }
 
-#[test]
-fn wrong_launches_are_refused_with_ec2s_codes() {
+/// That `RunInstances` with these parameters is refused with this code, and leaves nothing.
+fn refused(cases: &[(&[&str], &str)]) {
     let mut cloud = Cloud::new();
     cloud.call("CreatePlacementGroup", &["GroupName=near", "Strategy=cluster"]);
     cloud.call("CreatePlacementGroup", &["GroupName=parts", "PartitionCount=3"]);
-    let efa = "NetworkInterface.1.InterfaceType=efa";
-    let cases: &[(&[&str], &str)] = &[
-        (&["InstanceType=t9.mega"], "InvalidParameterValue"),
-        (&["InstanceType=t3.micro", "KeyName=none"], "InvalidKeyPair.NotFound"),
-        (
-            &["InstanceType=t3.micro", "SecurityGroupId.1=sg-00000000000000001"],
-            "InvalidGroup.NotFound",
-        ),
-        (&["InstanceType=t3.micro", "SecurityGroup.1=none"], "InvalidGroup.NotFound"),
-        (
-            &[NIC, "NetworkInterface.1.SecurityGroupId.1=sg-00000000000000001"],
-            "InvalidGroup.NotFound",
-        ),
-        (&["SubnetId=subnet-00000000000000001"], "InvalidSubnetID.NotFound"),
-        (&["InstanceType=c5.large", "Placement.GroupName=x"], "InvalidPlacementGroup.Unknown"),
-        (&["InstanceType=t3.micro", "Placement.GroupName=near"], "InvalidParameterCombination"),
-        (
-            &["InstanceType=c5.large", "Placement.GroupName=near", "Placement.PartitionNumber=1"],
-            "InvalidParameterCombination",
-        ),
-        (
-            &["InstanceType=c5.large", "Placement.GroupName=parts", "Placement.PartitionNumber=4"],
-            "InvalidParameterValue",
-        ),
-        (&["InstanceType=t3.micro", NIC, efa], "UnsupportedOperation"),
-        (
-            &["InstanceType=c5n.18xlarge", NIC, efa, "NetworkInterface.1.NetworkCardIndex=1"],
-            "InvalidParameterValue",
-        ),
-        (
-            &[
-                "InstanceType=c5n.18xlarge",
-                NIC,
-                efa,
-                "NetworkInterface.2.DeviceIndex=1",
-                "NetworkInterface.2.InterfaceType=efa",
-            ],
-            "AttachmentLimitExceeded",
-        ),
-        (
-            &[
-                "InstanceType=t3.micro",
-                NIC,
-                "NetworkInterface.2.DeviceIndex=1",
-                "NetworkInterface.3.DeviceIndex=2",
-            ],
-            "AttachmentLimitExceeded",
-        ),
-        (
-            &["InstanceType=t3.micro", NIC, "NetworkInterface.2.DeviceIndex=0"],
-            "InvalidParameterValue",
-        ),
-        (
-            &["InstanceType=t3.micro", "NetworkInterface.1.DeviceIndex=1"],
-            "InvalidParameterCombination",
-        ),
-        (&["InstanceType=t3.micro", "NetworkInterface.1.Description=x"], "MissingParameter"),
-        (
-            &["InstanceType=c5n.18xlarge", NIC, "NetworkInterface.1.InterfaceType=efa-only"],
-            "InvalidParameterCombination",
-        ),
-        (
-            &["InstanceType=c5n.18xlarge", NIC, "NetworkInterface.1.InterfaceType=laser"],
-            "InvalidParameterValue",
-        ),
-        (&[NIC, "SecurityGroup.1=default"], "InvalidParameterCombination"),
-        (&[NIC, "SubnetId=subnet-00000000000000001"], "InvalidParameterCombination"),
-        (&["InstanceType=t3.micro", "UserData=%%%"], "InvalidUserData.Malformed"),
-        (&["InstanceType=t3.micro", "PrivateIpAddress=172.31.0.3"], "InvalidParameterValue"),
-        (
-            &["InstanceType=t3.micro", "Placement.AvailabilityZone=eu-west-1a"],
-            "InvalidParameterValue",
-        ),
-        (
-            &["InstanceType=t3.micro", "LaunchTemplate.LaunchTemplateName=x"],
-            "InvalidLaunchTemplateName.NotFoundException",
-        ),
-        (&["InstanceType=hpc7g.4xlarge"], "InvalidParameterValue"),
-    ];
-    let image = format!("ImageId={BASE}");
     for (parameters, code) in cases {
-        let all = [&[image.as_str(), "MinCount=1", "MaxCount=1"], *parameters].concat();
-        assert_eq!(cloud.refusal("RunInstances", &all), *code, "{parameters:?}");
+        assert_eq!(cloud.refusal("RunInstances", parameters), *code, "{parameters:?}");
     }
-    for (parameters, code) in [
-        (&["MinCount=1", "MaxCount=1"][..], "MissingParameter"),
+    let left = cloud.call("DescribeNetworkInterfaces", &[]);
+    assert_eq!(left.items("networkInterfaceSet").count(), 0);
+}
+
+/// The same for one instance of the base image.
+fn one_refused(cases: &[(&[&str], &str)]) {
+    let image = format!("ImageId={BASE}");
+    let one = [image.as_str(), "MinCount=1", "MaxCount=1"];
+    let whole: Vec<_> = cases.iter().map(|(more, code)| ([&one, *more].concat(), *code)).collect();
+    let whole: Vec<_> = whole.iter().map(|(parameters, code)| (&parameters[..], *code)).collect();
+    refused(&whole);
+}
+
+#[test]
+fn wrong_images_and_counts_are_refused_with_ec2s_codes() {
+    let image = &*format!("ImageId={BASE}");
+    refused(&[
+        (&["MinCount=1", "MaxCount=1"], "MissingParameter"),
         (&["MinCount=1", "MaxCount=1", "ImageId=ami-00000000000000001"], "InvalidAMIID.NotFound"),
         (&["MinCount=1", "MaxCount=1", "ImageId=debian"], "InvalidAMIID.Malformed"),
-        (&["MaxCount=1", &image], "MissingParameter"),
-        (&["MinCount=1", "MaxCount=0", &image], "InvalidParameterValue"),
-        (&["MinCount=2", "MaxCount=1", &image], "InvalidParameterCombination"),
-    ] {
-        assert_eq!(cloud.refusal("RunInstances", parameters), code, "{parameters:?}");
-    }
-    assert_eq!(
-        cloud.call("DescribeNetworkInterfaces", &[]).items("networkInterfaceSet").count(),
-        0
-    );
+        (&["MaxCount=1", image], "MissingParameter"),
+        (&["MinCount=1", "MaxCount=0", image], "InvalidParameterValue"),
+        (&["MinCount=2", "MaxCount=1", image], "InvalidParameterCombination"),
+    ]);
+}
+
+#[test]
+fn what_is_not_there_is_refused_with_ec2s_codes() {
+    let group = "SecurityGroupId.1=sg-00000000000000001";
+    let template = "LaunchTemplate.LaunchTemplateName=x";
+    one_refused(&[
+        (&["InstanceType=t9.mega"], "InvalidParameterValue"),
+        (&["InstanceType=hpc7g.4xlarge"], "InvalidParameterValue"),
+        (&["InstanceType=t3.micro", "KeyName=none"], "InvalidKeyPair.NotFound"),
+        (&["InstanceType=t3.micro", group], "InvalidGroup.NotFound"),
+        (&["InstanceType=t3.micro", "SecurityGroup.1=none"], "InvalidGroup.NotFound"),
+        (&[NIC, &format!("NetworkInterface.1.{group}")], "InvalidGroup.NotFound"),
+        (&["SubnetId=subnet-00000000000000001"], "InvalidSubnetID.NotFound"),
+        (&["InstanceType=t3.micro", template], "InvalidLaunchTemplateName.NotFoundException"),
+        (&["InstanceType=t3.micro", "UserData=%%%"], "InvalidUserData.Malformed"),
+    ]);
+}
+
+#[test]
+fn wrong_places_are_refused_with_ec2s_codes() {
+    let (large, near) = ("InstanceType=c5.large", "Placement.GroupName=near");
+    let elsewhere = "Placement.AvailabilityZone=eu-west-1a";
+    let parts = "Placement.GroupName=parts";
+    one_refused(&[
+        (&[large, "Placement.GroupName=x"], "InvalidPlacementGroup.Unknown"),
+        (&["InstanceType=t3.micro", near], "InvalidParameterCombination"),
+        (&[large, near, "Placement.PartitionNumber=1"], "InvalidParameterCombination"),
+        (&[large, parts, "Placement.PartitionNumber=4"], "InvalidParameterValue"),
+        (&[large, elsewhere], "InvalidParameterValue"),
+        (&[large, "PrivateIpAddress=172.31.0.3"], "InvalidParameterValue"),
+    ]);
+}
+
+#[test]
+fn wrong_interfaces_are_refused_with_ec2s_codes() {
+    let (micro, c5n) = ("InstanceType=t3.micro", "InstanceType=c5n.18xlarge");
+    let efa = "NetworkInterface.1.InterfaceType=efa";
+    let (second, third) = ("NetworkInterface.2.DeviceIndex=1", "NetworkInterface.3.DeviceIndex=2");
+    let second_efa = "NetworkInterface.2.InterfaceType=efa";
+    one_refused(&[
+        (&[micro, NIC, efa], "UnsupportedOperation"),
+        (&[c5n, NIC, efa, "NetworkInterface.1.NetworkCardIndex=1"], "InvalidParameterValue"),
+        (&[c5n, NIC, efa, second, second_efa], "AttachmentLimitExceeded"),
+        (&[micro, NIC, second, third], "AttachmentLimitExceeded"),
+        (&[micro, NIC, "NetworkInterface.2.DeviceIndex=0"], "InvalidParameterValue"),
+        (&[micro, "NetworkInterface.1.DeviceIndex=1"], "InvalidParameterCombination"),
+        (&[micro, "NetworkInterface.1.Description=x"], "MissingParameter"),
+        (&[c5n, NIC, "NetworkInterface.1.InterfaceType=efa-only"], "InvalidParameterCombination"),
+        (&[c5n, NIC, "NetworkInterface.1.InterfaceType=laser"], "InvalidParameterValue"),
+        (&[NIC, "SecurityGroup.1=default"], "InvalidParameterCombination"),
+        (&[NIC, "SubnetId=subnet-00000000000000001"], "InvalidParameterCombination"),
+    ]);
 }
 
 #[test]
