@@ -67,6 +67,13 @@ impl Element {
         self
     }
 
+    /// Leaves out the children of a name.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.children.retain(|child| child.name != name);
+        self
+    }
+
     /// Its name, without a namespace.
     #[must_use]
     pub fn name(&self) -> &str {

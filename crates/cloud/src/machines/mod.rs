@@ -83,6 +83,8 @@ pub struct Machine {
     pub image: Option<String>,
     /// Its address in the cloud's network, free for it until it is terminated.
     pub address: Ipv4Addr,
+    /// The addresses of its further interfaces, which it has as well.
+    pub more_addresses: Vec<Ipv4Addr>,
     /// Whether the provider `efa` answers in it.
     pub efa: bool,
     /// A line of `authorized_keys` for [`Machine::user`].
