@@ -289,6 +289,7 @@ impl Place {
         options: &AgentOptions,
     ) -> Result<LocalMachines, AgentError> {
         let chosen = self.network(agreed, options)?;
+        LocalMachines::clear(&self.uplink())?;
         let candidates = match chosen {
             Some(network) => vec![network],
             None => network::candidates(self.directory()),

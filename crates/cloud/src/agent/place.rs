@@ -107,7 +107,10 @@ impl Place {
     /// Takes the directory for this process.
     pub(super) fn lock(&self) -> Result<Lock, AgentError> {
         if let Some(lock) = try_lock(&self.directory)? {
-            // What an agent that was killed left.
+            // What an agent that was killed left. Its instances end with it, but not before it.
+            if let Ok(Some(Running { keeper, .. })) = read(&self.directory.join("agent.json")) {
+                wait_gone(keeper);
+            }
             tidy(&self.directory);
             return Ok(lock);
         }
@@ -204,6 +207,17 @@ pub(super) fn wait_free(directory: &Path) -> Result<bool, AgentError> {
         std::thread::park_timeout(END_ROUND);
     }
     Ok(false)
+}
+
+/// Waits until a process is gone, though not for ever: another one may have its number by now.
+fn wait_gone(process: u32) {
+    let process = PathBuf::from(format!("/proc/{process}"));
+    for _ in 0..END_ROUNDS {
+        if !process.exists() {
+            return;
+        }
+        std::thread::park_timeout(END_ROUND);
+    }
 }
 
 /// Removes what only means something while an agent runs.

@@ -87,6 +87,16 @@ impl LocalMachines {
         Ok(machines)
     }
 
+    /// Takes away what a killed process left for the kernel to take away. Whoever calls this knows
+    /// that no other process has these premises.
+    ///
+    /// # Errors
+    ///
+    /// When the device of that name is there and cannot be removed.
+    pub fn clear(uplink: &str) -> Result<(), HostsError> {
+        Router::clear(uplink)
+    }
+
     /// The number of the process whose end is the end of all machines.
     #[must_use]
     pub fn keeper(&self) -> u32 {

@@ -68,6 +68,16 @@ impl Router {
         opened.map(|()| router)
     }
 
+    /// Takes away the device of that name of a process that was killed: the kernel does so too,
+    /// some time later. Whoever calls this knows that nobody else uses the name.
+    pub fn clear(uplink: &str) -> Result<(), HostsError> {
+        let mut here = Netlink::here("this machine")?;
+        match here.index_of(uplink)? {
+            Some(index) => here.delete_link(index),
+            None => Ok(()),
+        }
+    }
+
     /// The addresses of the network.
     pub const fn network(&self) -> Ipv4Net {
         self.network
