@@ -5,13 +5,19 @@
 mod running;
 
 use std::{
+    fs::{self, File},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    time::Duration,
 };
 
 use tempfile::TempDir;
 
-use running::{Finished, Running, elastane};
+use running::{Finished, Running, elastane, eventually};
+
+/// How long the guide may take: the `aws` command starts fifty times, and asks again only every
+/// 15 seconds where it has to wait.
+const BOUND: Duration = Duration::from_secs(1200);
 
 /// A cloud that is up, and is taken down with all that it had.
 struct Cloud {
@@ -41,17 +47,34 @@ impl Cloud {
         Running::start(command).finish()
     }
 
-    /// Runs a program of the environment of Python in an empty folder.
-    fn program(&self, name: &str, arguments: &[&Path]) -> Finished {
+    /// Runs a program of the environment of Python in an empty folder. Returns what it printed and
+    /// said, if it did its work.
+    fn program(&self, name: &Path, argument: &Path) -> String {
         let work = self.directory.path().join("work");
-        std::fs::create_dir_all(&work).expect("a folder");
-        let bin = environment();
-        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display());
-        let mut command = Command::new(name);
-        command.args(arguments).current_dir(&work).env("PATH", path);
-        command.env("HOME", &work).env_remove("AWS_PROFILE").envs(self.environment.clone());
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-        Running::start(command).finish()
+        fs::create_dir_all(&work).expect("a folder");
+        let log = self.directory.path().join("log");
+        let file = File::create(&log).expect("a file");
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", environment().display());
+        let mut child = Command::new(name)
+            .arg(argument)
+            .current_dir(&work)
+            .env("PATH", path)
+            .env("HOME", &work)
+            .env_remove("AWS_PROFILE")
+            .envs(self.environment.clone())
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("the file again"))
+            .stderr(file)
+            .spawn()
+            .expect("the program starts");
+        let mut status = None;
+        eventually("the program ends", BOUND, || {
+            status = child.try_wait().expect("it is our child");
+            status.is_some()
+        });
+        let printed = fs::read_to_string(&log).expect("the log");
+        assert!(status.is_some_and(|status| status.success()), "{status:?}\n{printed}");
+        printed
     }
 }
 
@@ -80,14 +103,13 @@ fn here(name: &str) -> PathBuf {
 #[test]
 fn guide_runs_as_it_would_be_typed() {
     let cloud = Cloud::up();
-    let finished = cloud.program("/bin/bash", &[&here("guide.sh")]);
-    assert!(finished.success().ends_with("== done\n"), "{finished:?}");
+    let printed = cloud.program(Path::new("/bin/bash"), &here("guide.sh"));
+    assert!(printed.ends_with("== done\n"), "{printed}");
 }
 
 #[test]
 fn answers_have_the_shape_of_a_simulation_by_others() {
     let cloud = Cloud::up();
-    let python = environment().join("python");
-    let finished = cloud.program(&python.to_string_lossy(), &[&here("shapes.py")]);
-    assert!(finished.success().ends_with("answers have the same shape\n"), "{finished:?}");
+    let printed = cloud.program(&environment().join("python"), &here("shapes.py"));
+    assert!(printed.ends_with(" answers have the same shape\n"), "{printed}");
 }
