@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use cloud::{
-    agent::{Agent, AgentOptions, Running},
+    agent::{self, Agent, AgentOptions, Running},
     ec2::Capacity,
 };
 
@@ -90,6 +90,8 @@ pub(super) fn run(args: &UpArgs, directory: &Path, interrupts: &Interrupts) -> R
     if args.detached || args.foreground {
         return be_the_cloud(args, directory, interrupts);
     }
+    // Here, so that nothing is made where there can be no cloud.
+    agent::check(&options(args, directory, None))?;
     let running = start_in_background(directory)?;
     announce(args, &running, directory)?;
     Ok(Verdict::Passed)
@@ -102,16 +104,7 @@ fn be_the_cloud(args: &UpArgs, directory: &Path, interrupts: &Interrupts) -> Res
     }
     // Files of instances have the modes their programs ask for.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    let options = AgentOptions {
-        directory: directory.to_owned(),
-        port: args.port,
-        region: args.region.clone(),
-        network: args.network,
-        scale: args.scale,
-        capacity: limits(&args.capacity),
-        provider: find_provider(args)?,
-    };
-    let agent = Agent::start(&options)?;
+    let agent = Agent::start(&options(args, directory, find_provider(args)?))?;
     std::env::set_current_dir("/").context("cannot leave the working directory")?;
     let hold = interrupts.hold();
     let stopper = agent.stopper();
@@ -125,6 +118,18 @@ fn be_the_cloud(args: &UpArgs, directory: &Path, interrupts: &Interrupts) -> Res
     drop(agent);
     drop(hold);
     Ok(Verdict::Passed)
+}
+
+fn options(args: &UpArgs, directory: &Path, provider: Option<PathBuf>) -> AgentOptions {
+    AgentOptions {
+        directory: directory.to_owned(),
+        port: args.port,
+        region: args.region.clone(),
+        network: args.network,
+        scale: args.scale,
+        capacity: limits(&args.capacity),
+        provider,
+    }
 }
 
 fn limits(capacity: &[(Option<String>, u32)]) -> Capacity {
@@ -159,6 +164,8 @@ fn start_in_background(directory: &Path) -> Result<Running> {
         .args(std::env::args_os().skip(1))
         .arg("--detached")
         .env("ELASTANE_CLOUD_DIR", directory)
+        // What the cloud could not do for an instance is worth a line.
+        .env("ELASTANE_LOG", std::env::var_os("ELASTANE_LOG").unwrap_or("warn".into()))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log.try_clone().context("cannot write the log")?)
@@ -184,18 +191,13 @@ fn start_in_background(directory: &Path) -> Result<Running> {
 
 /// Where the agent writes what goes wrong.
 fn open_log(directory: &Path) -> Result<(PathBuf, File)> {
-    let (place, name) = match fs::create_dir_all(directory) {
-        Ok(()) => (directory.to_owned(), "agent.log"),
-        // The agent says what is missing: most likely root.
-        Err(_) => (std::env::temp_dir(), "elastane-agent.log"),
+    let path = directory.join("agent.log");
+    let open = || {
+        fs::create_dir_all(directory)?;
+        File::options().create(true).append(true).read(true).open(&path)
     };
-    let path = place.join(name);
-    let mut options = File::options();
-    let file = options.create(true).append(true).read(true).open(&path);
-    match file {
-        Ok(file) => Ok((path, file)),
-        Err(_) => Ok((path, tempfile::tempfile().context("cannot make a log")?)),
-    }
+    let file = open().with_context(|| format!("cannot write {}", path.display()))?;
+    Ok((path, file))
 }
 
 fn announce(args: &UpArgs, running: &Running, directory: &Path) -> Result<()> {

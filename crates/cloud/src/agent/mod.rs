@@ -23,10 +23,10 @@ use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use crate::{
     Credentials, CredentialsError,
     client::Endpoint,
-    ec2::{Capacity, Service, Settings, StateError},
+    ec2::{Capacity, Service, Settings, StateError, region::domain},
     machines::{LocalMachines, Premises},
 };
-pub use place::{Agreed, Running};
+pub use place::{Agreed, Running, uplink};
 use place::{Lock, Place};
 use server::Shared;
 pub use server::Stopper;
@@ -149,7 +149,7 @@ impl Agent {
     ///
     /// When another agent has it, something is missing, or an option contradicts an earlier start.
     pub fn start(options: &AgentOptions) -> Result<Self, AgentError> {
-        preconditions::check(options)?;
+        check(options)?;
         let place = Place::open(&options.directory)?;
         let lock = place.lock()?;
         let agreed = place.agreed()?;
@@ -157,7 +157,7 @@ impl Agent {
         let credentials = Credentials::load_or_create(&place.credentials())?;
         let unix = server::bind_socket(&place.socket())?;
         let tcp = server::bind_port(options.port)?;
-        let machines = place.open_machines(agreed.as_ref(), options)?;
+        let machines = place.open_machines(agreed.as_ref(), options, &region)?;
         let (network, keeper, here) = (machines.network(), machines.keeper(), machines.here());
         place.agree(&Agreed { region: region.clone(), network })?;
         let settings = Settings {
@@ -209,6 +209,15 @@ impl Drop for Agent {
         self.place.withdraw();
         self.shared.close();
     }
+}
+
+/// Finds out whether this machine can have a cloud, before anything is made.
+///
+/// # Errors
+///
+/// [`AgentError::Preconditions`], with all that is missing, and [`AgentError::Network`].
+pub fn check(options: &AgentOptions) -> Result<(), AgentError> {
+    preconditions::check(options)
 }
 
 /// The agent that has a state directory, if one has.
@@ -269,10 +278,11 @@ pub fn delete(directory: &Path) -> Result<(), AgentError> {
 
 impl Agent {
     /// What instances are started with.
-    fn premises(place: &Place, options: &AgentOptions, network: Ipv4Net) -> Premises {
+    fn premises(place: &Place, options: &AgentOptions, region: &str, network: Ipv4Net) -> Premises {
         Premises {
             directory: place.directory().to_owned(),
             network,
+            domain: domain(region),
             uplink: place.uplink(),
             provider: options.provider.clone(),
             socket: Some(place.socket()),
@@ -287,6 +297,7 @@ impl Place {
         &self,
         agreed: Option<&Agreed>,
         options: &AgentOptions,
+        region: &str,
     ) -> Result<LocalMachines, AgentError> {
         let chosen = self.network(agreed, options)?;
         LocalMachines::clear(&self.uplink())?;
@@ -301,7 +312,7 @@ impl Place {
                 }
                 continue;
             }
-            match LocalMachines::open(Agent::premises(self, options, network)) {
+            match LocalMachines::open(Agent::premises(self, options, region, network)) {
                 Err(HostsError::NetworkTaken { .. }) if chosen.is_none() => {}
                 outcome => return Ok(outcome?),
             }

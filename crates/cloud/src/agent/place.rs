@@ -99,9 +99,8 @@ impl Place {
         self.directory.join("ec2.sock")
     }
 
-    /// The name of the device that leads to the instances: no other directory's.
     pub(super) fn uplink(&self) -> String {
-        format!("elastane{:06x}", number_of(&self.directory) & 0xff_ffff)
+        uplink(&self.directory)
     }
 
     /// Takes the directory for this process.
@@ -183,6 +182,13 @@ impl Place {
         let _lock = self.lock()?;
         fs::remove_dir_all(&self.directory).map_err(|error| file("remove", &self.directory, error))
     }
+}
+
+/// The name of the device by which this machine reaches the instances of a state directory: no
+/// other directory's.
+#[must_use]
+pub fn uplink(directory: &Path) -> String {
+    format!("elastane{:06x}", number_of(directory) & 0xff_ffff)
 }
 
 /// Where the key pair of a state directory is.

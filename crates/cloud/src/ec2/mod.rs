@@ -13,7 +13,7 @@ mod listing;
 mod parameters;
 mod policy;
 mod records;
-mod region;
+pub(crate) mod region;
 mod service;
 mod settings;
 mod store;

@@ -76,9 +76,14 @@ pub(crate) fn host_name(address: Ipv4Addr) -> String {
 
 /// The host name with its domain.
 pub(crate) fn private_dns_name(region: &str, address: Ipv4Addr) -> String {
+    format!("{}.{}", host_name(address), domain(region))
+}
+
+/// What is behind the host names of a region's instances.
+pub(crate) fn domain(region: &str) -> String {
     match region {
-        "us-east-1" => format!("{}.ec2.internal", host_name(address)),
-        _ => format!("{}.{region}.compute.internal", host_name(address)),
+        "us-east-1" => "ec2.internal".to_owned(),
+        _ => format!("{region}.compute.internal"),
     }
 }
 

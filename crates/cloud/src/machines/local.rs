@@ -11,7 +11,7 @@ use std::{
 use hosts::{
     HostsError, Rate,
     instance::{
-        Boot, Enclave, FAR_CLASS, FLOW_CLASSES, FlowLimits, Instance, NEAR_CLASS, Router,
+        Boot, Enclave, FAR_CLASS, FLOW_CLASSES, FlowLimits, Instance, NEAR_CLASS, Router, Setting,
         SharedDirectory, State, Volume,
     },
 };
@@ -19,6 +19,7 @@ use ipnet::Ipv4Net;
 
 use super::{
     Health, Link, Machine, MachineError, Machines, Policy,
+    names::{NameServer, Zone},
     rules::{self, Flows},
 };
 
@@ -30,6 +31,10 @@ const CONSOLE: u64 = 64 << 10;
 const SOCKET: &str = "/run/elastane/ec2.sock";
 /// Open MPI binds the first process of each machine to the first processor, which all share.
 const ENVIRONMENT: [(&str, &str); 1] = [("OMPI_MCA_hwloc_base_binding_policy", "none")];
+/// Debian's Open MPI reads this file, in which its packager switches libfabric off; of what is left
+/// on, one-sided communication by `rdma` crashes.
+const OPEN_MPI: (&str, [&str; 2]) =
+    ("/etc/openmpi/openmpi-mca-params.conf", ["mtl = ofi", "osc = sm,pt2pt"]);
 const FLOWS: Flows = Flows { classes: FLOW_CLASSES, near: NEAR_CLASS, far: FAR_CLASS };
 
 /// What the machines of a cloud are made with.
@@ -39,6 +44,8 @@ pub struct Premises {
     pub directory: PathBuf,
     /// The addresses of the machines, and of this one among them.
     pub network: Ipv4Net,
+    /// What is behind the names of machines that are named after their addresses.
+    pub domain: String,
     /// The name of the device that leads to them, 15 bytes at most.
     pub uplink: String,
     /// The library that is libfabric's provider `efa` in machines that have EFA.
@@ -55,6 +62,7 @@ pub struct Premises {
 pub struct LocalMachines {
     // In this order: instances end before what they live in.
     running: BTreeMap<String, Running>,
+    names: NameServer,
     volume: Volume,
     router: Router,
     enclave: Enclave,
@@ -65,7 +73,8 @@ pub struct LocalMachines {
 #[derive(Debug)]
 struct Running {
     instance: Instance,
-    near: Option<String>,
+    /// All addresses, and the cluster placement group they are in.
+    near: Option<(String, Vec<Ipv4Addr>)>,
 }
 
 impl LocalMachines {
@@ -80,9 +89,16 @@ impl LocalMachines {
         let enclave = Enclave::start()?;
         let router = Router::open(&enclave, premises.network, &premises.uplink)?;
         let volume = Volume::open(&enclave, &premises.directory)?;
+        let zone = Zone { network: premises.network, domain: premises.domain.clone() };
+        let names = NameServer::start(&enclave, router.resolver(), zone);
+        let names = names.map_err(|error| HostsError::Configure {
+            action: "start the name server".to_owned(),
+            host: "the enclave".to_owned(),
+            error,
+        })?;
         let running = BTreeMap::new();
         let policy = Policy::default();
-        let machines = Self { running, volume, router, enclave, policy, premises };
+        let machines = Self { running, names, volume, router, enclave, policy, premises };
         machines.apply(&machines.policy)?;
         Ok(machines)
     }
@@ -138,6 +154,7 @@ impl LocalMachines {
             hostname: machine.hostname.clone(),
             image: machine.image.clone(),
             address: machine.address,
+            more_addresses: machine.more_addresses.clone(),
             user: machine.user.clone(),
             authorized_key: machine.authorized_key.clone(),
             user_data: machine.user_data.clone(),
@@ -145,6 +162,11 @@ impl LocalMachines {
             hidden: vec![self.premises.directory.clone()],
             provider,
             environment: ENVIRONMENT.map(|(name, value)| (name.into(), value.into())).to_vec(),
+            resolver: Some((self.router.resolver(), self.premises.domain.clone())),
+            settings: vec![Setting {
+                file: OPEN_MPI.0.into(),
+                lines: OPEN_MPI.1.iter().filter(|_| machine.efa).map(ToString::to_string).collect(),
+            }],
             limits: machine.link.as_ref().map(|link| self.scaled(link)),
         };
         Instance::boot(&self.enclave, &self.router, &self.volume, &boot)
@@ -158,10 +180,9 @@ impl LocalMachines {
 
     fn apply(&self, policy: &Policy) -> Result<(), HostsError> {
         let mut near: BTreeMap<String, BTreeSet<Ipv4Addr>> = BTreeMap::new();
-        for Running { instance, near: group } in self.running.values() {
-            if let Some(group) = group {
-                near.entry(group.clone()).or_default().insert(instance.address());
-            }
+        let members = self.running.values().filter_map(|running| running.near.as_ref());
+        for (group, addresses) in members {
+            near.entry(group.clone()).or_default().extend(addresses);
         }
         self.router.set_rules(&self.enclave, &rules::render(policy, &near, &FLOWS))
     }
@@ -170,6 +191,12 @@ impl LocalMachines {
     fn forget(&mut self, id: &str, address: Ipv4Addr) -> Result<(), MachineError> {
         let detached = self.router.detach(&self.enclave, address);
         detached.map_err(|error| failed(&format!("take away the link of {id}"), &error))
+    }
+}
+
+impl Drop for LocalMachines {
+    fn drop(&mut self) {
+        self.names.stop(&self.enclave);
     }
 }
 
@@ -188,7 +215,9 @@ impl Machines for LocalMachines {
             }
         }
         let instance = self.boot(machine)?;
-        let near = machine.link.as_ref().and_then(|link| link.near.clone());
+        let addresses = [machine.address].into_iter().chain(machine.more_addresses.clone());
+        let group = machine.link.as_ref().and_then(|link| link.near.clone());
+        let near = group.map(|group| (group, addresses.collect()));
         let is_near = near.is_some();
         self.running.insert(machine.id.clone(), Running { instance, near });
         if is_near {

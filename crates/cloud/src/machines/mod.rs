@@ -1,6 +1,7 @@
 //! What the records of EC2 ask of real machines.
 
 mod local;
+mod names;
 mod rules;
 
 pub use local::{LocalMachines, Premises};

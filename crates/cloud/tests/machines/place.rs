@@ -1,13 +1,16 @@
 //! Machines, made for one test.
 
 use std::{
+    net::Ipv4Addr,
     process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use elastane_cloud::machines::{
     Group, Health, LocalMachines, Machine, Machines as _, Peer, Policy, Premises, Rule, Traffic,
 };
+use ipnet::Ipv4Net;
 use tempfile::TempDir;
 
 const ROUNDS: u32 = 1000;
@@ -16,29 +19,40 @@ const ROUND: Duration = Duration::from_millis(10);
 pub(crate) struct Place {
     pub(crate) machines: LocalMachines,
     directory: TempDir,
-    number: u8,
+    network: Ipv4Net,
 }
 
 impl Place {
-    /// `number` tells the networks of tests that run at the same time apart.
-    pub(crate) fn open(number: u8) -> Self {
+    pub(crate) fn open() -> Self {
+        let network = unique_network();
         let directory = tempfile::Builder::new().prefix("elastane-place").tempdir().unwrap();
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(directory.path().join("key"));
         assert!(keygen.status().unwrap().success());
         let machines = LocalMachines::open(Premises {
             directory: directory.path().to_owned(),
-            network: format!("10.98.{number}.0/24").parse().unwrap(),
-            uplink: format!("elplace{number}"),
+            network,
+            domain: "ec2.internal".to_owned(),
+            uplink: format!("elp{}", network.network().to_bits() >> 8 & 0xffff),
             provider: None,
             socket: None,
             scale: 10,
         });
-        Self { machines: machines.unwrap(), directory, number }
+        Self { machines: machines.unwrap(), directory, network }
     }
 
     pub(crate) fn address(&self, machine: u8) -> String {
-        format!("10.98.{}.{}", self.number, 10 + machine)
+        self.numbered(10 + machine)
+    }
+
+    /// The address of that number in the network.
+    pub(crate) fn numbered(&self, number: u8) -> String {
+        Ipv4Addr::from_bits(self.network.network().to_bits() + u32::from(number)).to_string()
+    }
+
+    /// This machine, as a peer of rules.
+    pub(crate) fn this_machine(&self) -> Peer {
+        Peer::Network(format!("{}/32", self.numbered(3)).parse().unwrap())
     }
 
     /// Starts machine `number` and waits until it answers.
@@ -50,6 +64,7 @@ impl Place {
             hostname: format!("machine-{number}"),
             image: None,
             address: self.address(number).parse().unwrap(),
+            more_addresses: Vec::new(),
             efa: false,
             authorized_key: Some(key),
             user: "ec2-user".to_owned(),
@@ -84,6 +99,14 @@ impl Place {
         let probe = format!("timeout 1 bash -c '</dev/tcp/{}/22'", self.address(to));
         self.ssh(from, &probe).status.success()
     }
+}
+
+/// A network that no other test uses at the same time.
+fn unique_network() -> Ipv4Net {
+    static USED: AtomicU32 = AtomicU32::new(0);
+    let number = (std::process::id() * 16 + USED.fetch_add(1, Ordering::Relaxed)) % 16384;
+    // From 10.192.0.0/24 on.
+    Ipv4Net::new_assert(Ipv4Addr::from_bits(0x0ac0_0000 + (number << 8)), 24)
 }
 
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {

@@ -4,16 +4,12 @@ use elastane_cloud::machines::{Machines as _, Peer, Rule, Traffic};
 
 use crate::place::{Place, all, everywhere, group, policy, ssh_from, wait_until};
 
-fn this_machine(number: u8) -> Peer {
-    Peer::Network(format!("10.98.{number}.3/32").parse().unwrap())
-}
-
 #[test]
 fn member_reaches_member_and_a_stranger_reaches_nobody() {
-    let mut place = Place::open(1);
+    let mut place = Place::open();
     (1..=3).for_each(|number| place.start(number));
     let own = Peer::Group("sg-own".to_owned());
-    let from_here = ssh_from(this_machine(1));
+    let from_here = ssh_from(place.this_machine());
     let groups = |members: &[u8]| {
         policy(vec![
             group(&place, "sg-own", members, vec![all(own.clone())], vec![all(own.clone())]),
@@ -34,9 +30,9 @@ fn member_reaches_member_and_a_stranger_reaches_nobody() {
 
 #[test]
 fn rules_of_both_sides_have_to_allow_it() {
-    let mut place = Place::open(2);
+    let mut place = Place::open();
     (1..=2).for_each(|number| place.start(number));
-    let here = || ssh_from(this_machine(2));
+    let here = || ssh_from(place.this_machine());
     let groups = |out: Vec<Rule>, into: Vec<Rule>| {
         policy(vec![
             group(&place, "sg-a", &[1], vec![here()], out),
@@ -64,15 +60,16 @@ fn rules_of_both_sides_have_to_allow_it() {
 
 #[test]
 fn stranger_with_the_address_of_a_member_is_not_heard() {
-    let mut place = Place::open(3);
+    let mut place = Place::open();
     (1..=3).for_each(|number| place.start(number));
     let own = Peer::Group("sg-own".to_owned());
-    let login = vec![ssh_from(this_machine(3))];
+    let login = vec![ssh_from(place.this_machine())];
     let groups = vec![
         group(&place, "sg-own", &[1, 2], vec![all(own.clone())], vec![all(own)]),
         group(&place, "sg-login", &[1, 2, 3], login, Vec::new()),
     ];
     place.machines.filter(&policy(groups)).unwrap();
+    let gateway = place.numbered(1);
     let (member, listener) = (place.address(1), place.address(2));
     let listen = "python3 -c \"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); \
          s.bind(('', 7000)); s.settimeout(20); print(s.recvfrom(99)[0].decode())\"";
@@ -82,7 +79,7 @@ fn stranger_with_the_address_of_a_member_is_not_heard() {
         let send = |word: &str| format!("echo -n {word} >/dev/udp/{listener}/7000");
         let steal = format!(
             "ip address add {member}/32 dev lo && ip route replace {listener} \
-             via 10.98.3.1 dev eth0 onlink src {member}"
+             via {gateway} dev eth0 onlink src {member}"
         );
         let stolen = place.ssh(3, &format!("{steal} && bash -c '{}'", send("stranger")));
         assert!(stolen.status.success(), "{stolen:?}");

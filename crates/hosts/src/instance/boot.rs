@@ -54,6 +54,8 @@ pub struct Boot {
     pub image: Option<String>,
     /// Its address, in the router's network.
     pub address: Ipv4Addr,
+    /// More addresses in that network, which its one device has as well.
+    pub more_addresses: Vec<Ipv4Addr>,
     /// Who logs in, and may become root where `sudo` is installed; made if need be.
     pub user: String,
     /// A line of `authorized_keys` for that user and for root.
@@ -68,6 +70,11 @@ pub struct Boot {
     pub provider: Option<PathBuf>,
     /// Variables of every login; values without white space.
     pub environment: Vec<(String, String)>,
+    /// A name server, and what is behind names without a dot; without, no name but its own is
+    /// known.
+    pub resolver: Option<(Ipv4Addr, String)>,
+    /// Lines at the end of files that are there, made anew at each boot.
+    pub settings: Vec<Setting>,
     /// What its network card and each flow may carry; unlimited where there is none.
     pub limits: Option<FlowLimits>,
 }
@@ -79,6 +86,15 @@ pub struct SharedDirectory {
     pub source: PathBuf,
     /// Where the instance sees it: an absolute path without `..`, and without links.
     pub target: PathBuf,
+}
+
+/// Lines in a file of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The file; where there is none, none is made.
+    pub file: PathBuf,
+    /// The lines; none where only those of an earlier boot are to go.
+    pub lines: Vec<String>,
 }
 
 /// How an instance is.
@@ -218,9 +234,10 @@ fn start(router: &Router, volume: &Volume, boot: &Boot) -> Result<Child, HostsEr
     unshare(kinds).map_err(|errno| at("make the namespaces")(errno.into()))?;
     write_settings(&[("ipv6/conf/default/disable_ipv6", "1")]).map_err(at("write settings"))?;
     let namespace = File::open("/proc/thread-self/ns/net").map_err(at("open the namespace"))?;
-    let port = router.attach(&mut outside, namespace.as_fd(), boot.address)?;
+    let port =
+        router.attach(&mut outside, namespace.as_fd(), boot.address, &boot.more_addresses)?;
     let mut inside = Netlink::here(&boot.id)?;
-    let card = router.settle(&mut inside, boot.address)?;
+    let card = router.settle(&mut inside, boot.address, &boot.more_addresses)?;
     if let Some(limits) = boot.limits {
         flows::limit(&mut outside, port, limits)?;
         let rate = limits.card;

@@ -14,7 +14,7 @@ mod root;
 mod router;
 mod volume;
 
-pub use boot::{Boot, Instance, SharedDirectory, State};
+pub use boot::{Boot, Instance, Setting, SharedDirectory, State};
 pub use enclave::Enclave;
 pub use flows::{FAR_CLASS, FLOW_CLASSES, FlowLimits, NEAR_CLASS};
 pub use router::Router;

@@ -96,7 +96,7 @@ pub(super) fn enter(root: &Root, boot: &Boot) -> io::Result<()> {
     std::env::set_current_dir(&root.path)?;
     pivot_root(".", ".")?;
     umount2(".", MntFlags::MNT_DETACH)?;
-    Ok(std::env::set_current_dir("/")?)
+    std::env::set_current_dir("/")
 }
 
 /// Writes what an instance finds in its files, from inside of its root, so that links in it lead
@@ -114,6 +114,9 @@ pub(super) fn write_files(root: &Root, boot: &Boot) -> io::Result<()> {
     let variables = boot.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let variables: Vec<_> = variables.chain(provider).collect();
     write_environment(&variables)?;
+    for setting in boot.settings.iter().filter(|setting| setting.file.exists()) {
+        end_with(&setting.file, &setting.lines)?;
+    }
     if first {
         tell("first", "")?;
         write_identity(root, boot)?;
@@ -131,8 +134,11 @@ fn write_identity(root: &Root, boot: &Boot) -> io::Result<()> {
         boot.address, boot.hostname
     );
     replace("/etc/hosts", &hosts)?;
-    // A server that cannot be reached would cost every look-up its time limit.
-    replace("/etc/resolv.conf", "")?;
+    // This machine's servers cannot be reached: each look-up would take their time limit.
+    let resolver = boot.resolver.as_ref().map(|(server, domain)| {
+        format!("nameserver {server}\nsearch {domain}\noptions timeout:1 attempts:2\n")
+    });
+    replace("/etc/resolv.conf", &resolver.unwrap_or_default())?;
     if root.bare {
         // This machine's own keys and friends are not the instance's.
         remove_tree(Path::new("/root/.ssh"))?;
@@ -155,27 +161,37 @@ fn write_identity(root: &Root, boot: &Boot) -> io::Result<()> {
 /// The same variables for every way of logging in: `sshd` reads its own configuration, `sudo` and
 /// `su` the list in `/etc`, shells that ask for a login their profile.
 fn write_environment(variables: &[(&str, &str)]) -> io::Result<()> {
-    const BEGIN: &str = "# Set by elastane at each boot";
-    let old = fs::read_to_string("/etc/environment").unwrap_or_default();
-    let own = old.split_once(BEGIN).map_or(old.as_str(), |(own, _)| own);
-    let lines = |prefix: &str, separator: &str| -> String {
-        let line = |(name, value): &(&str, &str)| format!("{prefix}{name}={value}{separator}");
-        variables.iter().map(line).collect()
+    let lines = |prefix: &str| -> Vec<String> {
+        variables.iter().map(|(name, value)| format!("{prefix}{name}={value}")).collect()
     };
-    replace("/etc/environment", &format!("{own}{BEGIN}\n{}", lines("", "\n")))?;
+    end_with(Path::new("/etc/environment"), &lines(""))?;
     if Path::new("/etc/profile.d").is_dir() {
-        replace("/etc/profile.d/elastane.sh", &format!("{BEGIN}\n{}", lines("export ", "\n")))?;
+        end_with(Path::new("/etc/profile.d/elastane.sh"), &lines("export "))?;
     }
     let mut configuration = include_str!("sshd_config").to_owned();
     if !variables.is_empty() {
-        configuration += &format!("SetEnv {}\n", lines("", " ").trim_end());
+        configuration += &format!("SetEnv {}\n", lines("").join(" "));
     }
     fs::write("/run/elastane/sshd_config", configuration)
 }
 
+/// Makes these the last lines of a file, in place of those of an earlier boot.
+fn end_with(path: &Path, lines: &[String]) -> io::Result<()> {
+    const BEGIN: &str = "# Set by elastane at each boot; what follows is not kept\n";
+    let old = match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        read => read.map_err(|error| named(path, error))?,
+    };
+    let own = old.split_once(BEGIN).map_or(old.as_str(), |(own, _)| own);
+    let line = |line: &String| format!("{line}\n");
+    let block = lines.iter().map(line).collect::<String>();
+    let text = if block.is_empty() { own.to_owned() } else { format!("{own}{BEGIN}{block}") };
+    if text == old { Ok(()) } else { replace(path, &text) }
+}
+
 /// Puts a file in place of what is there, be it a link.
-fn replace(path: &str, text: &str) -> io::Result<()> {
-    match fs::remove_file(path) {
+fn replace(path: impl AsRef<Path>, text: &str) -> io::Result<()> {
+    match fs::remove_file(&path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }

@@ -88,6 +88,11 @@ impl Router {
         self.numbered(1)
     }
 
+    /// Another address of the enclave, for a name server.
+    pub fn resolver(&self) -> Ipv4Addr {
+        self.numbered(2)
+    }
+
     /// The address of this machine in the network.
     pub fn here(&self) -> Ipv4Addr {
         self.numbered(3)
@@ -124,6 +129,7 @@ impl Router {
         enclave: &mut Netlink,
         instance: BorrowedFd<'_>,
         address: Ipv4Addr,
+        more: &[Ipv4Addr],
     ) -> Result<u32, HostsError> {
         let name = device_of(address);
         // Of an earlier boot, whose namespace the kernel has not taken away yet.
@@ -134,7 +140,9 @@ impl Router {
         let index = known(enclave, &name)?;
         enclave.set_queue(index, QUEUE)?;
         enclave.set_up(index)?;
-        enclave.add_route(index, address.into(), None, None)?;
+        for address in [address].iter().chain(more) {
+            enclave.add_route(index, (*address).into(), None, None)?;
+        }
         Ok(index)
     }
 
@@ -144,6 +152,7 @@ impl Router {
         &self,
         instance: &mut Netlink,
         address: Ipv4Addr,
+        more: &[Ipv4Addr],
     ) -> Result<u32, HostsError> {
         instance.set_up(LOOPBACK)?;
         let index = known(instance, DEVICE)?;
@@ -151,8 +160,11 @@ impl Router {
         // that as the sign that they can reach each other.
         let own = Ipv4Net::new_assert(address, self.network.prefix_len());
         instance.add_address_only(index, own)?;
+        for address in more {
+            instance.add_address_only(index, (*address).into())?;
+        }
         instance.set_up(index)?;
-        instance.add_route(index, Ipv4Net::default(), Some(self.gateway()), None)?;
+        instance.add_route(index, Ipv4Net::default(), Some(self.gateway()), Some(address))?;
         Ok(index)
     }
 
@@ -184,7 +196,9 @@ impl Router {
     fn lead_inside(&self) -> Result<(), HostsError> {
         let mut netlink = Netlink::here("the enclave")?;
         netlink.set_up(LOOPBACK)?;
-        netlink.add_address_only(LOOPBACK, self.gateway().into())?;
+        for address in [self.gateway(), self.resolver()] {
+            netlink.add_address_only(LOOPBACK, address.into())?;
+        }
         let index = known(&mut netlink, "uplink")?;
         netlink.set_up(index)?;
         netlink.add_route(index, self.here().into(), None, None)?;

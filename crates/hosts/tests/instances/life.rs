@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use elastane_hosts::instance::{SharedDirectory, State};
 
-use crate::site::{Site, wait_until};
+use crate::site::{Site, unique, wait_until};
 
 #[test]
 fn instance_has_its_own_name_address_files_and_processes() {
-    let site = Site::open(1);
+    let site = Site::open();
     let instance = site.bring_up(&site.plan(1));
     assert_eq!(site.run(&instance, "hostname; id -un"), "host-1\nec2-user");
     let address = instance.address().to_string();
@@ -26,7 +26,7 @@ fn instance_has_its_own_name_address_files_and_processes() {
 
 #[test]
 fn stopped_instance_keeps_its_files_and_a_terminated_one_none() {
-    let site = Site::open(2);
+    let site = Site::open();
     let plan = site.plan(1);
     let instance = site.bring_up(&plan);
     let key = site.run(&instance, "echo kept >~/file; cat /etc/ssh/ssh_host_ed25519_key.pub");
@@ -45,21 +45,23 @@ fn stopped_instance_keeps_its_files_and_a_terminated_one_none() {
 
 #[test]
 fn files_outlive_the_enclave() {
-    let site = Site::open(3);
+    let directory = tempfile::Builder::new().prefix("elastane-site").tempdir().unwrap();
+    let number = unique();
+    let site = Site::open_in(directory, number);
     let plan = site.plan(1);
     let instance = site.bring_up(&plan);
     site.run(&instance, "echo kept >~/file");
     drop(instance);
     let Site { directory, enclave, .. } = site;
     drop(enclave);
-    let site = Site::open_in(directory, 3);
+    let site = Site::open_in(directory, number);
     let instance = site.bring_up(&plan);
     assert_eq!(site.run(&instance, "cat ~/file"), "kept");
 }
 
 #[test]
 fn image_holds_what_its_instance_changed_and_the_image_below_it() {
-    let site = Site::open(4);
+    let site = Site::open();
     let first = site.bring_up(&site.plan(1));
     let key = site.run(&first, "echo one >~/one; cat /etc/ssh/ssh_host_ed25519_key.pub");
     assert!(site.ssh("root", &first, "rm /etc/motd; mkdir /opt/own").status.success());
@@ -96,7 +98,7 @@ fn image_holds_what_its_instance_changed_and_the_image_below_it() {
 
 #[test]
 fn user_data_runs_as_root_at_the_first_boot_only() {
-    let site = Site::open(5);
+    let site = Site::open();
     let mut plan = site.plan(1);
     plan.user_data = Some(b"#!/bin/sh\nid -un >>/opt/ran\necho said by user data\n".to_vec());
     let instance = site.bring_up(&plan);
@@ -109,7 +111,7 @@ fn user_data_runs_as_root_at_the_first_boot_only() {
 
 #[test]
 fn shared_directory_is_the_same_in_two_instances() {
-    let site = Site::open(6);
+    let site = Site::open();
     let source = site.directory.path().join("shared");
     std::fs::create_dir(&source).unwrap();
     let instances = [1, 2].map(|number| {
@@ -123,7 +125,7 @@ fn shared_directory_is_the_same_in_two_instances() {
 
 #[test]
 fn instance_whose_first_process_is_gone_is_dead() {
-    let site = Site::open(7);
+    let site = Site::open();
     let instance = site.bring_up(&site.plan(1));
     // Its first process ends when it is asked to, as by `poweroff`.
     site.ssh("root", &instance, "kill -TERM 1");

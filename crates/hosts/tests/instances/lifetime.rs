@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::site::{Site, is_mounted, wait_until};
+use crate::site::{Site, device, is_mounted, unique, wait_until};
 
 /// The processes in the process namespaces whose inodes are given.
 fn processes_in(namespaces: &[u64]) -> usize {
@@ -40,14 +40,15 @@ fn a_killed_process_leaves_nothing() {
     let line = line.expect("the owner says what it made");
     let mut words = line.split_whitespace();
     let directory = std::path::PathBuf::from(words.next().unwrap());
+    let uplink = words.next().unwrap();
     let namespaces: Vec<u64> = words.map(|inode| inode.parse().unwrap()).collect();
     assert_eq!(namespaces.len(), 2);
     assert!(processes_in(&namespaces) >= 4, "two instances' processes");
-    assert!(has_device("eltest9"));
+    assert!(has_device(uplink));
     owner.kill().unwrap();
     owner.wait().unwrap();
     wait_until("every process has ended", || processes_in(&namespaces) == 0);
-    wait_until("the device is gone", || !has_device("eltest9"));
+    wait_until("the device is gone", || !has_device(uplink));
     wait_until("no mount is left", || !is_mounted(&directory));
     fs::remove_dir_all(directory).unwrap();
 }
@@ -55,14 +56,16 @@ fn a_killed_process_leaves_nothing() {
 #[test]
 #[ignore = "the part of the process that is killed, played for the test above"]
 fn part_of_the_owner() {
-    let site = Site::open(9);
+    let directory = tempfile::Builder::new().prefix("elastane-site").tempdir().unwrap();
+    let number = unique();
+    let site = Site::open_in(directory, number);
     let instances = [1, 2].map(|number| site.bring_up(&site.plan(number)));
     let namespace =
         |pid: u32| fs::metadata(format!("/proc/{pid}/ns/pid_for_children")).unwrap().ino();
     let inodes = instances.each_ref().map(|instance| namespace(instance.pid()));
     let mut output = std::io::stdout();
     let directory = site.directory.path().display();
-    writeln!(output, "made: {directory} {} {}", inodes[0], inodes[1]).unwrap();
+    writeln!(output, "made: {directory} {} {} {}", device(number), inodes[0], inodes[1]).unwrap();
     output.flush().unwrap();
     std::io::stdin().read_to_string(&mut String::new()).unwrap();
 }

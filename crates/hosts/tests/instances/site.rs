@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -22,16 +23,16 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// `number` tells the networks of tests that run at the same time apart.
-    pub(crate) fn open(number: u8) -> Self {
+    pub(crate) fn open() -> Self {
         let directory = tempfile::Builder::new().prefix("elastane-site").tempdir().unwrap();
-        Self::open_in(directory, number)
+        Self::open_in(directory, unique())
     }
 
-    pub(crate) fn open_in(directory: TempDir, number: u8) -> Self {
+    /// `number` tells the networks of tests that run at the same time apart.
+    pub(crate) fn open_in(directory: TempDir, number: u32) -> Self {
         let enclave = Enclave::start().unwrap();
-        let network = format!("10.99.{number}.0/24").parse().unwrap();
-        let router = Router::open(&enclave, network, &format!("eltest{number}")).unwrap();
+        let network = format!("10.{}.{}.0/24", 128 + number / 256, number % 256).parse().unwrap();
+        let router = Router::open(&enclave, network, &device(number)).unwrap();
         let volume = Volume::open(&enclave, directory.path()).unwrap();
         let site = Self { volume, router, enclave, directory };
         if !site.key().exists() {
@@ -55,6 +56,7 @@ impl Site {
             hostname: format!("host-{number}"),
             image: None,
             address: (self.router.network().network().to_bits() + 10 + number).into(),
+            more_addresses: Vec::new(),
             user: "ec2-user".to_owned(),
             authorized_key: Some(key),
             user_data: None,
@@ -62,6 +64,8 @@ impl Site {
             hidden: vec![self.directory.path().to_owned()],
             provider: None,
             environment: Vec::new(),
+            resolver: None,
+            settings: Vec::new(),
             limits: None,
         }
     }
@@ -104,6 +108,17 @@ impl Site {
         assert!(output.status.success(), "{command}: {output:?} {}", self.console(instance.id()));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
+}
+
+/// A number below 32768 that no other test uses at the same time.
+pub(crate) fn unique() -> u32 {
+    static USED: AtomicU32 = AtomicU32::new(0);
+    (std::process::id() * 16 + USED.fetch_add(1, Ordering::Relaxed)) % 32768
+}
+
+/// The device that leads to the instances of the network of a number.
+pub(crate) fn device(number: u32) -> String {
+    format!("eltest{number}")
 }
 
 pub(crate) fn succeed(command: &mut Command) {
