@@ -213,6 +213,7 @@ fn plan(records: &Records, parameters: &Parameters<'_>, region: &str) -> Result<
         );
         return Err(ApiError::new("InvalidParameterValue", message));
     }
+    check_wishes(parameters)?;
     let key = parameters.text("KeyName").map(|name| key(records, name)).transpose()?;
     let zone = zone(records, parameters, region)?;
     let interfaces = wanted_interfaces(records, parameters, zone)?;
@@ -237,6 +238,25 @@ fn plan(records: &Records, parameters: &Parameters<'_>, region: &str) -> Result<
         tags: tags::Specifications::parse(parameters, &kinds)?,
         client_token: parameters.text("ClientToken").map(str::to_owned),
     })
+}
+
+/// That nothing is asked for in earnest that has no effect here.
+fn check_wishes(parameters: &Parameters<'_>) -> Result<(), ApiError> {
+    if parameters.below("HibernationOptions").flag("Configured")? == Some(true) {
+        let message = "Instances of this cloud cannot be hibernated";
+        return Err(ApiError::new("UnsupportedHibernationConfiguration", message));
+    }
+    if parameters.below("EnclaveOptions").flag("Enabled")? == Some(true) {
+        let message = "Instances of this cloud have no enclaves";
+        return Err(ApiError::new("UnsupportedOperation", message));
+    }
+    let target = parameters.below("CapacityReservationSpecification");
+    let target = target.below("CapacityReservationTarget");
+    if let Some(id) = target.text("CapacityReservationId") {
+        let code = "InvalidCapacityReservationId.NotFound";
+        return Err(ApiError::not_found(code, "capacity reservation", id));
+    }
+    Ok(())
 }
 
 fn key(records: &Records, name: &str) -> Result<(String, String), ApiError> {

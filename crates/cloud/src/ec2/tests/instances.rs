@@ -5,6 +5,10 @@ fn instance_runs_stops_starts_reboots_and_ends() {
     let mut cloud = Cloud::new();
     let image = format!("ImageId={BASE}");
     let run = [&image, "InstanceType=t3.micro", "MinCount=1", "MaxCount=1"];
+    let tag = ["ResourceType=instance", "Tag.1.Key=Name", "Tag.1.Value=short-lived"]
+        .map(|rest| format!("TagSpecification.1.{rest}"));
+    let tag: Vec<_> = tag.iter().map(String::as_str).collect();
+    let run = [&run[..], &tag].concat();
     let answer = cloud.call("RunInstances", &run);
     assert_eq!(answer.get("instancesSet/item/instanceState/name"), Some("pending"));
     let id = answer.get("instancesSet/item/instanceId").unwrap().to_owned();
@@ -41,6 +45,7 @@ fn instance_runs_stops_starts_reboots_and_ends() {
     cloud.now += Duration::from_secs(3600);
     cloud.settle();
     assert_eq!(cloud.refusal("TerminateInstances", &[&only]), "InvalidInstanceID.NotFound");
+    assert_eq!(cloud.call("DescribeTags", &[]).items("tagSet").count(), 0);
 
     let asked: Vec<_> = cloud.machines.notes().asked.clone();
     let asked: Vec<_> = asked.iter().filter(|what| **what != "filter").collect();

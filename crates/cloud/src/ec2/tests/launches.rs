@@ -108,6 +108,11 @@ fn what_is_not_there_is_refused_with_ec2s_codes() {
         (&["SubnetId=subnet-00000000000000001"], "InvalidSubnetID.NotFound"),
         (&["InstanceType=t3.micro", template], "InvalidLaunchTemplateName.NotFoundException"),
         (&["InstanceType=t3.micro", "UserData=%%%"], "InvalidUserData.Malformed"),
+        (
+            &["InstanceType=t3.micro", "HibernationOptions.Configured=true"],
+            "UnsupportedHibernationConfiguration",
+        ),
+        (&["InstanceType=t3.micro", "EnclaveOptions.Enabled=true"], "UnsupportedOperation"),
     ]);
 }
 
