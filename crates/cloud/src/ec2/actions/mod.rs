@@ -1,5 +1,6 @@
 //! The calls of the API, by kind.
 
+mod absent;
 mod fleets;
 mod images;
 mod instance_types;
@@ -47,6 +48,7 @@ pub(crate) enum Run {
 }
 
 const ALL: &[&[Action]] = &[
+    absent::ACTIONS,
     fleets::ACTIONS,
     images::ACTIONS,
     instance_types::ACTIONS,

@@ -19,6 +19,7 @@ fn network_is_there_from_the_start() {
     let answer = cloud.call("DescribeVpcAttribute", &attribute);
     assert_eq!(answer.get("enableDnsHostnames/value"), Some("true"));
     assert_eq!(cloud.call("DescribeAddresses", &[]).items("addressesSet").count(), 0);
+    assert_eq!(cloud.refusal("DescribeVolumes", &["VolumeId.1=vol-1"]), "InvalidVolume.NotFound");
     let regions = cloud.call("DescribeRegions", &["RegionName.1=eu-west-1"]);
     assert_eq!(regions.items("regionInfo").count(), 1);
 }
@@ -49,6 +50,35 @@ fn subnets_are_made_where_there_is_room() {
     cloud.settle();
     cloud.call("DeleteSubnet", &[&there]);
     assert_eq!(cloud.refusal("DeleteSubnet", &[&there]), "InvalidSubnetID.NotFound");
+}
+
+#[test]
+fn subnet_can_have_the_id_that_a_file_names() {
+    let mut cloud = Cloud::new();
+    let vpcs = cloud.call("DescribeVpcs", &[]);
+    let vpc = format!("VpcId={}", vpcs.get("vpcSet/item/vpcId").unwrap());
+    let tag = "TagSpecification.1.Tag.1";
+    let of = |id: &str, block: &str| {
+        [
+            vpc.clone(),
+            format!("CidrBlock={block}"),
+            "TagSpecification.1.ResourceType=subnet".to_owned(),
+            format!("{tag}.Key=elastane:id"),
+            format!("{tag}.Value={id}"),
+        ]
+    };
+    let mut create = |id: &str, block: &str| {
+        let parameters = of(id, block);
+        let parameters: Vec<_> = parameters.iter().map(String::as_str).collect();
+        cloud.try_call("CreateSubnet", &parameters)
+    };
+    let made = create("subnet-12121212", "172.31.0.192/28").unwrap();
+    assert_eq!(made.get("subnet/subnetId"), Some("subnet-12121212"));
+    let again = create("subnet-12121212", "172.31.0.208/28").unwrap_err();
+    assert_eq!(again.0, "InvalidSubnet.Conflict");
+    let wrong = create("net-1", "172.31.0.208/28").unwrap_err();
+    assert_eq!(wrong.0, "InvalidSubnetID.Malformed");
+    cloud.launch_one(&["InstanceType=t3.micro", "SubnetId=subnet-12121212"]);
 }
 
 #[test]
