@@ -345,8 +345,9 @@ impl TemplateVersion {
 /// A call that may be repeated: what its client token has led to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Launch {
-    /// The call's parameters.
-    pub(crate) parameters: Vec<(String, String)>,
+    /// The SHA-256 of the call's parameters, in Base64: programs give each call a token, and some
+    /// calls carry much.
+    pub(crate) digest: String,
     pub(crate) reservation: String,
     pub(crate) at: Timestamp,
 }

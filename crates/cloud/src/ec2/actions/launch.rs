@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     Action, Run, images, instances,
@@ -90,11 +91,11 @@ fn run(cloud: &mut Cloud, call: &Call<'_>) -> Answer {
         if let Some(reservation) = repeated(&mut cloud.records, token, &form, call.now)? {
             return Ok(reservation_answer(&cloud.records, call.region, &reservation));
         }
-        let parameters = form.pairs();
+        let digest = digest(&form);
         let launched = with_template(&cloud.records, &mut form)
             .and_then(|()| launch(cloud, &form.all(), call.region, call.now))?;
         let reservation = launched.reservation.clone();
-        let launch = Launch { parameters, reservation, at: call.now };
+        let launch = Launch { digest, reservation, at: call.now };
         cloud.records.launches.insert(token.to_owned(), launch);
         return Ok(reservation_answer(&cloud.records, call.region, &launched.reservation));
     }
@@ -110,6 +111,18 @@ fn reservation_answer(records: &Records, region: &str, reservation: &str) -> Ele
     instances::reservation(reservation, items)
 }
 
+/// What tells the parameters of one call from those of another.
+fn digest(form: &Form) -> String {
+    let mut hash = Sha256::new();
+    for (name, value) in form.pairs() {
+        for text in [name, value] {
+            hash.update(text.len().to_be_bytes());
+            hash.update(text);
+        }
+    }
+    STANDARD.encode(hash.finalize())
+}
+
 /// What a token has led to before, with the same parameters.
 fn repeated(
     records: &mut Records,
@@ -120,7 +133,7 @@ fn repeated(
     records.launches.retain(|_, launch| launch.at.elapsed_until(now).as_secs() < TOKEN_LIFE);
     match records.launches.get(token) {
         None => Ok(None),
-        Some(launch) if launch.parameters == form.pairs() => Ok(Some(launch.reservation.clone())),
+        Some(launch) if launch.digest == digest(form) => Ok(Some(launch.reservation.clone())),
         Some(_) => {
             let message = "Arguments on this idempotent request are inconsistent with arguments \
                            used in previous request(s).";

@@ -270,6 +270,10 @@ fn repeated_call_with_a_token_launches_once() {
     let image = format!("ImageId={BASE}");
     let other = ["InstanceType=t3.small", "ClientToken=once", "MinCount=2", "MaxCount=2", &image];
     assert_eq!(cloud.refusal("RunInstances", &other), "IdempotentParameterMismatch");
+    // A day later the token is forgotten.
+    cloud.now += Duration::from_secs(24 * 3600);
+    cloud.launch(&token);
+    assert_eq!(cloud.machines.notes().machines.len(), 4);
 }
 
 #[test]
