@@ -141,7 +141,8 @@ impl Step {
     /// What is to be installed for it beside its packages.
     pub(crate) fn environments(&self) -> &'static [Environment] {
         match self.work {
-            Work::Targets(Kind::EndToEnd | Kind::Applications, _) => wheels::MPIS,
+            Work::Targets(Kind::EndToEnd, _) => wheels::END_TO_END,
+            Work::Targets(Kind::Applications, _) => wheels::MPIS,
             _ => &[],
         }
     }

@@ -100,7 +100,7 @@ pub(crate) fn verify(
     }
     let scope = format!("{day}/{region}/{SERVICE}/aws4_request");
     let mac = signature(request, claim.signed_headers, &scope, &credentials.secret_access_key);
-    // The comparison takes the same time whatever is wrong; whether the key's name fits is no secret.
+    // The comparison takes as long whatever is wrong; whether the key's name fits is no secret.
     let fits = mac.verify_slice(&unhex(claim.signature)).is_ok();
     if !fits || key != credentials.access_key_id {
         return Err(SignatureError::Refused);
@@ -260,7 +260,8 @@ mod tests {
         assert_eq!(
             value,
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260102/us-east-1/ec2/aws4_request, \
-             SignedHeaders=content-type;host;x-amz-date, Signature=52bc5c7691abb5257e4b3cb3470ec5eb95963ea46271db43b4a7f7af84da5948"
+             SignedHeaders=content-type;host;x-amz-date, \
+             Signature=52bc5c7691abb5257e4b3cb3470ec5eb95963ea46271db43b4a7f7af84da5948"
         );
     }
 

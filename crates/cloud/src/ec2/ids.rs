@@ -43,7 +43,8 @@ pub(crate) fn unknown(code: &str, prefix: &str, what: &str, id: &str) -> ApiErro
     if is_id(prefix, id) {
         ApiError::new(format!("{code}.NotFound"), format!("The {what} ID '{id}' does not exist"))
     } else {
-        let message = format!("Invalid id: \"{id}\" (expecting \"{prefix}-...\")");
+        let message =
+            format!("Invalid id: \"{id}\": expected {prefix}- and 8 or 17 hexadecimal digits");
         ApiError::new(format!("{code}.Malformed"), message)
     }
 }

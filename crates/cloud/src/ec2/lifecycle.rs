@@ -50,6 +50,8 @@ impl Cloud {
         self.records.instances.retain(|_, instance| {
             !instance.is_over() || instance.changed.elapsed_until(now) < TERMINATED_LIFE
         });
+        let left = &self.records.instances;
+        self.records.tags.retain(|id, _| !id.starts_with("i-") || left.contains_key(id));
         let instances = self.records.instances.values();
         if instances.into_iter().any(is_under_way) { SOON } else { LATER }
     }

@@ -17,6 +17,8 @@ pub(crate) mod region;
 mod service;
 mod settings;
 mod store;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use service::{Service, StateError};

@@ -158,6 +158,11 @@ impl Service {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn records(&self) -> &Records {
+        &self.cloud.records
+    }
+
     fn call(
         &mut self,
         request: &HttpRequest,

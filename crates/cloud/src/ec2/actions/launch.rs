@@ -6,9 +6,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
     Action, Run, images, instances,
-    interfaces::{self, New, Slot},
-    placement_groups::{self, MAX_SPREAD},
-    security_groups, tags, templates,
+    interfaces::{self, Slot},
+    placement::{emptiest_partition, placement, spread_room, zone, zone_of},
+    placement_groups::MAX_SPREAD,
+    tags, templates,
+    wanted::{Source, Wanted, wanted_interfaces},
 };
 use crate::{
     Element,
@@ -16,9 +18,7 @@ use crate::{
         error::{Answer, ApiError},
         ids,
         parameters::{Form, Parameters},
-        records::{
-            Instance, InterfaceKind, Launch, Placement, Records, State, Strategy, Timestamp,
-        },
+        records::{Instance, InterfaceKind, Launch, Placement, Records, State, Timestamp},
         region,
         service::{Call, Cloud},
         types::{self, InstanceType},
@@ -157,18 +157,6 @@ struct Plan {
     client_token: Option<String>,
 }
 
-/// An interface of each instance.
-struct Wanted {
-    slot: Slot,
-    delete_on_termination: bool,
-    source: Source,
-}
-
-enum Source {
-    New(New),
-    Existing(String),
-}
-
 /// Launches instances as the parameters say, or none.
 pub(super) fn launch(
     cloud: &mut Cloud,
@@ -191,16 +179,6 @@ pub(super) fn launch(
         launched.push(add(&mut cloud.records, &plan, &reservation, index, now)?);
     }
     Ok(Launched { reservation, instances: launched })
-}
-
-impl Wanted {
-    /// Whether only one instance can have it.
-    fn is_single(&self) -> bool {
-        match &self.source {
-            Source::New(new) => new.address.is_some(),
-            Source::Existing(_) => true,
-        }
-    }
 }
 
 fn counts(parameters: &Parameters<'_>) -> Result<(usize, usize), ApiError> {
@@ -235,6 +213,7 @@ fn plan(records: &Records, parameters: &Parameters<'_>, region: &str) -> Result<
         );
         return Err(ApiError::new("InvalidParameterValue", message));
     }
+    check_wishes(parameters)?;
     let key = parameters.text("KeyName").map(|name| key(records, name)).transpose()?;
     let zone = zone(records, parameters, region)?;
     let interfaces = wanted_interfaces(records, parameters, zone)?;
@@ -259,6 +238,25 @@ fn plan(records: &Records, parameters: &Parameters<'_>, region: &str) -> Result<
         tags: tags::Specifications::parse(parameters, &kinds)?,
         client_token: parameters.text("ClientToken").map(str::to_owned),
     })
+}
+
+/// That nothing is asked for in earnest that has no effect here.
+fn check_wishes(parameters: &Parameters<'_>) -> Result<(), ApiError> {
+    if parameters.below("HibernationOptions").flag("Configured")? == Some(true) {
+        let message = "Instances of this cloud cannot be hibernated";
+        return Err(ApiError::new("UnsupportedHibernationConfiguration", message));
+    }
+    if parameters.below("EnclaveOptions").flag("Enabled")? == Some(true) {
+        let message = "Instances of this cloud have no enclaves";
+        return Err(ApiError::new("UnsupportedOperation", message));
+    }
+    let target = parameters.below("CapacityReservationSpecification");
+    let target = target.below("CapacityReservationTarget");
+    if let Some(id) = target.text("CapacityReservationId") {
+        let code = "InvalidCapacityReservationId.NotFound";
+        return Err(ApiError::not_found(code, "capacity reservation", id));
+    }
+    Ok(())
 }
 
 fn key(records: &Records, name: &str) -> Result<(String, String), ApiError> {
@@ -314,280 +312,6 @@ fn is_spot(parameters: &Parameters<'_>, found: &InstanceType) -> Result<bool, Ap
     Ok(class == "spot")
 }
 
-/// The zone that a call names.
-fn zone(
-    records: &Records,
-    parameters: &Parameters<'_>,
-    region: &str,
-) -> Result<Option<char>, ApiError> {
-    let placement = parameters.below("Placement");
-    if let Some(name) = placement.text("AvailabilityZone") {
-        let zone = region::zone_of(region, name);
-        let wanted = format!("Zones of {region} end with a, b or c");
-        return zone.map(Some).ok_or_else(|| placement.invalid("AvailabilityZone", name, &wanted));
-    }
-    if let Some(id) = placement.text("AvailabilityZoneId") {
-        let mut zones = region::ZONES.into_iter();
-        let zone = zones.find(|zone| region::zone_id(region, *zone) == id);
-        let wanted = "Expected the id of a zone";
-        return zone.map(Some).ok_or_else(|| placement.invalid("AvailabilityZoneId", id, wanted));
-    }
-    // A cluster group that has members is in their zone.
-    let group = group_name(records, &placement)?;
-    let cluster = group.filter(|name| {
-        records.placement_groups.get(name).is_some_and(|g| g.strategy == Strategy::Cluster)
-    });
-    Ok(cluster.and_then(|name| records.members_of(&name).next().map(|(_, m)| m.placement.zone)))
-}
-
-/// The name of the placement group that a call names, by name or id.
-fn group_name(records: &Records, placement: &Parameters<'_>) -> Result<Option<String>, ApiError> {
-    match (placement.text("GroupName"), placement.text("GroupId")) {
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) => {
-            Err(ApiError::combination("Give a placement group's name or its id, not both"))
-        }
-        (Some(name), None) => match records.placement_groups.contains_key(name) {
-            true => Ok(Some(name.to_owned())),
-            false => Err(placement_groups::unknown(name)),
-        },
-        (None, Some(id)) => {
-            let mut groups = records.placement_groups.iter();
-            let found = groups.find(|(_, group)| group.id == id).map(|(name, _)| name.clone());
-            found.map(Some).ok_or_else(|| placement_groups::unknown(id))
-        }
-    }
-}
-
-/// The default subnet of a zone, or of the first zone with room.
-fn default_subnet(records: &Records, zone: Option<char>) -> Result<String, ApiError> {
-    let mut subnets: Vec<_> = records
-        .subnets
-        .iter()
-        .filter(|(_, subnet)| subnet.default && zone.is_none_or(|zone| zone == subnet.zone))
-        .collect();
-    subnets.sort_by_key(|(id, subnet)| (interfaces::room(records, id) == 0, subnet.zone));
-    let first = subnets.first().map(|(id, _)| (*id).clone());
-    first.ok_or_else(|| {
-        let message = "No default subnet for this availability zone: name one with SubnetId";
-        ApiError::new("MissingInput", message)
-    })
-}
-
-fn wanted_interfaces(
-    records: &Records,
-    parameters: &Parameters<'_>,
-    zone: Option<char>,
-) -> Result<Vec<Wanted>, ApiError> {
-    let listed = parameters.list("NetworkInterface");
-    let (ids, names) = (parameters.texts("SecurityGroupId"), parameters.texts("SecurityGroup"));
-    if !listed.is_empty() {
-        for (given, what) in [
-            (!ids.is_empty() || !names.is_empty(), "security groups"),
-            (parameters.text("SubnetId").is_some(), "subnet ID"),
-            (parameters.text("PrivateIpAddress").is_some(), "private address"),
-        ] {
-            if given {
-                return Err(ApiError::combination(format!(
-                    "Network interfaces and an instance-level {what} may not be specified on the \
-                     same request"
-                )));
-            }
-        }
-        let single = listed.len() == 1;
-        return listed.iter().map(|one| wanted(records, one, zone, single)).collect();
-    }
-    let subnet = match parameters.text("SubnetId") {
-        Some(id) => interfaces::subnet(records, id).map(|_| id.to_owned())?,
-        None => default_subnet(records, zone)?,
-    };
-    let mut groups: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-    for name in names {
-        groups.push(security_groups::named(records, None, Some(name))?);
-    }
-    let groups: Vec<_> = groups.iter().map(String::as_str).collect();
-    let new = New {
-        address: interfaces::wished_address(records, parameters, &subnet)?,
-        groups: interfaces::groups(records, &groups)?,
-        kind: InterfaceKind::Interface,
-        description: String::new(),
-        public: interfaces::subnet(records, &subnet)?.public,
-        subnet,
-    };
-    let slot = Slot { card: 0, device: 0, kind: new.kind };
-    Ok(vec![Wanted { slot, delete_on_termination: true, source: Source::New(new) }])
-}
-
-/// What cannot be had for an interface.
-const NOT_SUPPORTED: &[&str] = &[
-    "Ipv4Prefix",
-    "Ipv4PrefixCount",
-    "Ipv6AddressCount",
-    "Ipv6Addresses",
-    "Ipv6Prefix",
-    "Ipv6PrefixCount",
-    "PrimaryIpv6",
-    "SecondaryPrivateIpAddressCount",
-];
-
-/// One interface of a list; `single` if it is the only one.
-fn wanted(
-    records: &Records,
-    parameters: &Parameters<'_>,
-    zone: Option<char>,
-    single: bool,
-) -> Result<Wanted, ApiError> {
-    if let Some(name) = NOT_SUPPORTED.iter().find(|name| !parameters.below(name).is_empty()) {
-        let message = format!("{}.{name} is not supported by this cloud", parameters.path());
-        return Err(ApiError::new("UnsupportedOperation", message));
-    }
-    let device = parameters.number("DeviceIndex")?;
-    let device =
-        device.ok_or_else(|| ApiError::missing(&format!("{}.DeviceIndex", parameters.path())))?;
-    let card = parameters.number("NetworkCardIndex")?.unwrap_or(0);
-    let delete_on_termination = parameters.flag("DeleteOnTermination")?;
-    let public = parameters.flag("AssociatePublicIpAddress")?;
-    if public == Some(true) && !single {
-        let message = "The associatePublicIPAddress parameter cannot be specified when launching \
-                       with multiple network interfaces.";
-        return Err(ApiError::combination(message));
-    }
-    if let Some(id) = parameters.text("NetworkInterfaceId") {
-        let interface = records.interfaces.get(id).ok_or_else(|| interfaces::unknown(id))?;
-        if interface.attachment.is_some() {
-            let message = format!("Interface: [{id}] in use.");
-            return Err(ApiError::new("InvalidNetworkInterface.InUse", message));
-        }
-        if parameters.text("SubnetId").is_some() || !parameters.texts("SecurityGroupId").is_empty()
-        {
-            let message = "A network interface that is there has its subnet and its groups";
-            return Err(ApiError::combination(message));
-        }
-        let slot = Slot { card, device, kind: interface.kind };
-        let delete_on_termination = delete_on_termination.unwrap_or(false);
-        return Ok(Wanted { slot, delete_on_termination, source: Source::Existing(id.to_owned()) });
-    }
-    let subnet = match parameters.text("SubnetId") {
-        Some(id) => interfaces::subnet(records, id).map(|_| id.to_owned())?,
-        None => default_subnet(records, zone)?,
-    };
-    let by_default = single && interfaces::subnet(records, &subnet)?.public;
-    let new = New {
-        address: interfaces::wished_address(records, &primary_address(parameters), &subnet)?,
-        groups: interfaces::groups(records, &parameters.texts("SecurityGroupId"))?,
-        kind: interfaces::kind(parameters)?,
-        description: parameters.text("Description").unwrap_or_default().to_owned(),
-        public: public.unwrap_or(by_default),
-        subnet,
-    };
-    let slot = Slot { card, device, kind: new.kind };
-    let delete_on_termination = delete_on_termination.unwrap_or(true);
-    Ok(Wanted { slot, delete_on_termination, source: Source::New(new) })
-}
-
-/// Where the address stands that an interface shall have: by itself, or as the first of a list.
-fn primary_address<'a>(parameters: &Parameters<'a>) -> Parameters<'a> {
-    let listed = parameters.list("PrivateIpAddresses").into_iter();
-    let mut primary = listed.filter(|one| one.text("Primary") == Some("true"));
-    primary.next().unwrap_or_else(|| parameters.clone())
-}
-
-/// The zone that all interfaces are in, which must be the one that is asked for.
-fn zone_of(
-    records: &Records,
-    interfaces: &[Wanted],
-    asked: Option<char>,
-    region: &str,
-) -> Result<char, ApiError> {
-    let subnet = |wanted: &Wanted| match &wanted.source {
-        Source::New(new) => Some(new.subnet.clone()),
-        Source::Existing(id) => {
-            records.interfaces.get(id).map(|interface| interface.subnet.clone())
-        }
-    };
-    let zones: BTreeSet<char> = interfaces
-        .iter()
-        .filter_map(|wanted| records.subnets.get(&subnet(wanted)?).map(|subnet| subnet.zone))
-        .collect();
-    let mut zones = zones.into_iter();
-    let (Some(zone), None) = (zones.next(), zones.next()) else {
-        let message = "The subnets of all network interfaces must be in one availability zone";
-        return Err(ApiError::combination(message));
-    };
-    if let Some(asked) = asked.filter(|asked| *asked != zone) {
-        let (asked, zone) = (region::zone_name(region, asked), region::zone_name(region, zone));
-        let message = format!(
-            "The subnet is in the availability zone {zone}; the call or its placement group is \
-             in {asked}"
-        );
-        return Err(ApiError::new("InvalidParameterValue", message));
-    }
-    Ok(zone)
-}
-
-fn placement(
-    records: &Records,
-    parameters: &Parameters<'_>,
-    found: &InstanceType,
-    zone: char,
-) -> Result<Placement, ApiError> {
-    let placement = parameters.below("Placement");
-    match placement.text("Tenancy") {
-        None | Some("default" | "dedicated") => {}
-        Some(other) => {
-            return Err(placement.invalid("Tenancy", other, "Expected default or dedicated"));
-        }
-    }
-    if let Some(name) =
-        ["HostId", "HostResourceGroupArn", "Affinity"].iter().find(|n| placement.text(n).is_some())
-    {
-        let message = format!("Placement.{name} is not supported: there are no dedicated hosts");
-        return Err(ApiError::new("UnsupportedOperation", message));
-    }
-    let partition: Option<u32> = placement.number("PartitionNumber")?;
-    let Some(group) = group_name(records, &placement)? else {
-        return match partition {
-            Some(_) => Err(ApiError::combination("PartitionNumber needs a placement group")),
-            None => Ok(Placement { zone, group: None, partition: None }),
-        };
-    };
-    let strategy = records.placement_groups.get(&group).map(|g| g.strategy);
-    let strategy = strategy.ok_or_else(|| placement_groups::unknown(&group))?;
-    if !found.supports_placement(strategy.name()) {
-        let message = format!(
-            "{} placement groups are not supported by the '{}' instance type. Specify a supported \
-             instance type or change the placement group strategy, and try again.",
-            capitalised(strategy.name()),
-            found.name
-        );
-        return Err(ApiError::combination(message));
-    }
-    if let Strategy::Cluster = strategy
-        && records.members_of(&group).any(|(_, member)| member.placement.zone != zone)
-    {
-        let message =
-            format!("The placement group '{group}' is in use in another availability zone");
-        return Err(ApiError::new("InvalidPlacementGroup.InUse", message));
-    }
-    match (strategy, partition) {
-        (Strategy::Partition { count }, Some(number)) if !(1..=count).contains(&number) => {
-            let wanted = format!("The group has the partitions 1 to {count}");
-            Err(placement.invalid("PartitionNumber", &number.to_string(), &wanted))
-        }
-        (Strategy::Partition { .. }, _) | (_, None) => {
-            Ok(Placement { zone, group: Some(group), partition })
-        }
-        (_, Some(_)) => {
-            Err(ApiError::combination("PartitionNumber goes with the strategy partition only"))
-        }
-    }
-}
-
-fn capitalised(word: &str) -> String {
-    let (first, rest) = word.split_at(1);
-    first.to_ascii_uppercase() + rest
-}
-
 /// How many of the instances can be launched: `max`, or fewer down to `min`.
 fn possible(
     cloud: &Cloud,
@@ -634,17 +358,6 @@ pub(super) fn capacity(cloud: &Cloud, name: &str) -> usize {
     };
     let of_type = there().filter(|instance| instance.instance_type == name).count();
     left(limits.total, there().count()).min(left(limits.of_type.get(name).copied(), of_type))
-}
-
-/// How many more instances the placement group takes in its zone.
-pub(super) fn spread_room(records: &Records, placement: &Placement) -> usize {
-    let Some(group) = &placement.group else { return usize::MAX };
-    let strategy = records.placement_groups.get(group).map(|group| group.strategy);
-    let Some(Strategy::Spread { by_host: false }) = strategy else { return usize::MAX };
-    let there = records.members_of(group);
-    let there =
-        there.filter(|(_, m)| m.placement.zone == placement.zone && m.state.takes_place()).count();
-    MAX_SPREAD.saturating_sub(there)
 }
 
 /// For how many instances there are addresses in every subnet they need.
@@ -717,16 +430,4 @@ fn add(
     plan.tags.apply(records, "instance", &id)?;
     records.instances.insert(id.clone(), instance);
     Ok(id)
-}
-
-/// The partition of a group that has the fewest instances; nothing if it has no partitions.
-fn emptiest_partition(records: &Records, group: Option<&str>) -> Option<u32> {
-    let name = group?;
-    let Strategy::Partition { count } = records.placement_groups.get(name)?.strategy else {
-        return None;
-    };
-    (1..=count).min_by_key(|number| {
-        let members = records.members_of(name);
-        members.filter(|(_, member)| member.placement.partition == Some(*number)).count()
-    })
 }

@@ -1,5 +1,6 @@
 //! The calls of the API, by kind.
 
+mod absent;
 mod fleets;
 mod images;
 mod instance_types;
@@ -9,11 +10,13 @@ mod key_pairs;
 mod launch;
 mod network;
 mod permissions;
+mod placement;
 mod placement_groups;
 mod security_groups;
 mod states;
 mod tags;
 mod templates;
+mod wanted;
 
 use super::{
     error::{Answer, ApiError},
@@ -25,6 +28,7 @@ pub(crate) use images::is_base as is_base_image;
 pub(crate) use interfaces::remove as remove_interface;
 
 /// A call: its name, what it reads, what it does.
+#[derive(Debug)]
 pub(crate) struct Action {
     pub(crate) name: &'static str,
     /// The names of its parameters up to the first dot, but for those that every call has.
@@ -35,6 +39,7 @@ pub(crate) struct Action {
 }
 
 /// What an action does.
+#[derive(Debug)]
 pub(crate) enum Run {
     /// Tells something.
     Read(fn(&Cloud, &Call<'_>) -> Answer),
@@ -43,6 +48,7 @@ pub(crate) enum Run {
 }
 
 const ALL: &[&[Action]] = &[
+    absent::ACTIONS,
     fleets::ACTIONS,
     images::ACTIONS,
     instance_types::ACTIONS,
@@ -59,9 +65,14 @@ const ALL: &[&[Action]] = &[
     templates::ACTIONS,
 ];
 
+/// All actions there are.
+pub(crate) fn all() -> impl Iterator<Item = &'static Action> {
+    ALL.iter().flat_map(|actions| *actions)
+}
+
 /// The action of a name.
 pub(crate) fn find(name: &str) -> Option<&'static Action> {
-    ALL.iter().flat_map(|actions| *actions).find(|action| action.name == name)
+    all().find(|action| action.name == name)
 }
 
 impl Action {
@@ -88,7 +99,7 @@ mod tests {
     use super::*;
 
     fn names() -> Vec<&'static str> {
-        ALL.iter().flat_map(|actions| *actions).map(|action| action.name).collect()
+        all().map(|action| action.name).collect()
     }
 
     #[test]

@@ -76,13 +76,10 @@ pub(super) const ACTIONS: &[Action] = &[
         without_effect: &[],
         run: Run::Read(gateways),
     },
-    Action {
-        name: "DescribeAddresses",
-        parameters: &["PublicIp", "AllocationId", "Filter"],
-        without_effect: &[],
-        run: Run::Read(addresses),
-    },
 ];
+
+/// A tag that says which id a new subnet is to have: files of other people name subnets.
+const WISHED_ID: &str = "elastane:id";
 
 /// The addresses of a subnet that EC2 keeps: the first four and the last.
 pub(super) const RESERVED: u32 = 5;
@@ -174,6 +171,7 @@ fn vpcs(cloud: &Cloud, call: &Call<'_>) -> Answer {
         .field("state", "available")
         .field("cidrBlock", vpc.network)
         .list("cidrBlockAssociationSet", [block])
+        .list("ipv6CidrBlockAssociationSet", [])
         .field("dhcpOptionsId", "default")
         .field("instanceTenancy", "default")
         .field("isDefault", true)
@@ -301,8 +299,19 @@ fn create_subnet(cloud: &mut Cloud, call: &Call<'_>) -> Answer {
             return Err(ApiError::combination("Give a zone's name or its id, not both"));
         }
     };
-    let id = ids::new("subnet")?;
-    tags::Specifications::parse(parameters, &["subnet"])?.apply(records, "subnet", &id)?;
+    let tags = tags::Specifications::parse(parameters, &["subnet"])?;
+    let id = match tags.value("subnet", WISHED_ID) {
+        None => ids::new("subnet")?,
+        Some(id) if !ids::is_id("subnet", id) => {
+            return Err(ids::unknown("InvalidSubnetID", "subnet", "subnet", id));
+        }
+        Some(id) if records.subnets.contains_key(id) => {
+            let message = format!("There is a subnet '{id}' already");
+            return Err(ApiError::new("InvalidSubnet.Conflict", message));
+        }
+        Some(id) => id.to_owned(),
+    };
+    tags.apply(records, "subnet", &id)?;
     let subnet = Subnet { network, zone, default: false, public: false, last: None };
     records.subnets.insert(id.clone(), subnet.clone());
     let item = subnet_item(records, call.region, &id, &subnet);
@@ -397,26 +406,4 @@ fn gateways(cloud: &Cloud, call: &Call<'_>) -> Answer {
         .list("attachmentSet", [attachment])
         .list("tagSet", tags::items(&cloud.records, &vpc.gateway));
     LISTING.answer(&call.parameters, vec![item])
-}
-
-/// There are no elastic addresses.
-fn addresses(_: &Cloud, call: &Call<'_>) -> Answer {
-    const LISTING: Listing = Listing {
-        set: "addressesSet",
-        id: ("PublicIp", "publicIp"),
-        names: &[("AllocationId", "allocationId")],
-        not_found: "InvalidAddress.NotFound",
-        what: "address",
-        filters: &[
-            ("allocation-id", "allocationId"),
-            ("association-id", "associationId"),
-            ("domain", "domain"),
-            ("instance-id", "instanceId"),
-            ("network-interface-id", "networkInterfaceId"),
-            ("private-ip-address", "privateIpAddress"),
-            ("public-ip", "publicIp"),
-        ],
-        page: None,
-    };
-    LISTING.answer(&call.parameters, Vec::new())
 }

@@ -4,7 +4,8 @@ use super::{
     Action, Run,
     instances::{find, state},
     interfaces,
-    launch::{self, capacity, spread_room},
+    launch::{self, capacity},
+    placement::spread_room,
     security_groups,
 };
 use crate::{

@@ -199,6 +199,12 @@ impl Specifications {
         Ok(Self(specifications))
     }
 
+    /// The value that a kind of resource gets for a key.
+    pub(super) fn value(&self, kind: &str, key: &str) -> Option<&str> {
+        let mut fitting = self.0.iter().filter(|(of, _)| of == kind);
+        fitting.find_map(|(_, tags)| tags.get(key)).map(String::as_str)
+    }
+
     /// Tags something new.
     pub(super) fn apply(
         &self,
