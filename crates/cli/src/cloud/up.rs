@@ -117,6 +117,7 @@ fn be_the_cloud(args: &UpArgs, directory: &Path, interrupts: &Interrupts) -> Res
     agent.run();
     drop(agent);
     drop(hold);
+    interrupts.end_if_interrupted();
     Ok(Verdict::Passed)
 }
 

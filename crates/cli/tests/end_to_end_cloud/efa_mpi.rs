@@ -87,7 +87,7 @@ fn every_step_of_the_guide_does_what_it_says() {
         &account,
         &members,
         &format!(
-            "PATH=/opt/intel/bin:$PATH FI_PROVIDER=efa mpirun -hosts {} -ppn {RANKS} -n {} \
+            "PATH=/opt/intel/bin:$PATH LD_LIBRARY_PATH=/opt/intel/lib FI_PROVIDER=efa mpirun -hosts {} -ppn {RANKS} -n {} \
          /opt/application/intel",
             hosts.join(","),
             INSTANCES * RANKS
@@ -127,7 +127,7 @@ fn install(account: &Account, machine: &Machine) {
     let mut tar = Command::new("tar");
     tar.arg("-C").arg(&intel).arg("-cf").arg(&archive);
     // The wheel is of Python's layout; these are Intel MPI.
-    tar.args(["--exclude=IMB*", "--exclude=python3*", "bin", "lib", "include", "etc"]);
+    tar.args(["--exclude=IMB*", "--exclude=python3*", "bin", "lib", "include", "etc", "opt"]);
     assert!(tar.status().unwrap().success());
     account.feed(machine, &archive, "sudo mkdir -p /opt/intel && sudo tar -C /opt/intel -xf -");
     let source = account.cloud.path().join("application.c");

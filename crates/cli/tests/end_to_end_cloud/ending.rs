@@ -70,7 +70,8 @@ fn two_clouds_of_two_directories_share_nothing() {
 fn interrupted_cloud_in_the_foreground_leaves_nothing() {
     let cloud = Cloud::new();
     let before = Traces::now(cloud.path());
-    let mut agent = cloud.command(&["up", "--foreground"]).spawn().unwrap();
+    let mut agent = cloud.command(&["up", "--foreground"]);
+    let mut agent = agent.stdout(std::process::Stdio::null()).spawn().unwrap();
     eventually("it is up", || cloud::agent::find(cloud.path()).unwrap().is_some());
     let processes = cloud.processes();
     strike(agent.id(), Signal::SIGINT);

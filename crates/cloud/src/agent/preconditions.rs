@@ -1,6 +1,9 @@
 //! What has to be there before an agent makes anything.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use super::{AgentError, AgentOptions};
 
@@ -17,6 +20,8 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("cp", "coreutils"),
     ("grep", "grep"),
 ];
+/// Folders without which an instance would be nothing.
+const SYSTEM: [&str; 4] = ["/usr", "/etc", "/bin", "/lib"];
 /// Where programs are beside what `PATH` names: an ordinary user's often lacks these.
 const SYSTEM_DIRECTORIES: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 /// The prefixes a network may have: four subnets with room for instances.
@@ -43,6 +48,18 @@ pub(super) fn check(options: &AgentOptions) -> Result<(), AgentError> {
             packages.join(" ")
         ));
     }
+    let root = device(Path::new("/"));
+    let apart = SYSTEM.into_iter().filter(|folder| {
+        let own = device(Path::new(folder));
+        own.is_some() && own != root
+    });
+    let apart: Vec<_> = apart.collect();
+    if !apart.is_empty() {
+        missing.push(format!(
+            "on a file system of its own, where instances would find nothing: {}",
+            apart.join(", ")
+        ));
+    }
     if !missing.is_empty() {
         return Err(AgentError::Preconditions(missing));
     }
@@ -52,6 +69,11 @@ pub(super) fn check(options: &AgentOptions) -> Result<(), AgentError> {
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// The file system a folder is on, if the folder is there.
+fn device(folder: &Path) -> Option<u64> {
+    std::fs::metadata(folder).ok().map(|metadata| metadata.dev())
 }
 
 fn find(program: &str) -> Option<PathBuf> {

@@ -5,5 +5,6 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+mod flows;
 mod place;
 mod policy;

@@ -8,7 +8,8 @@ use std::{
 };
 
 use elastane_cloud::machines::{
-    Group, Health, LocalMachines, Machine, Machines as _, Peer, Policy, Premises, Rule, Traffic,
+    Group, Health, Link, LocalMachines, Machine, Machines as _, Peer, Policy, Premises, Rule,
+    Traffic,
 };
 use ipnet::Ipv4Net;
 use tempfile::TempDir;
@@ -57,6 +58,11 @@ impl Place {
 
     /// Starts machine `number` and waits until it answers.
     pub(crate) fn start(&mut self, number: u8) {
+        self.start_with(number, None);
+    }
+
+    /// The same, with a link that has limits.
+    pub(crate) fn start_with(&mut self, number: u8, link: Option<Link>) {
         let id = format!("i-{number}");
         let key = std::fs::read_to_string(self.directory.path().join("key.pub")).unwrap();
         let machine = Machine {
@@ -70,7 +76,7 @@ impl Place {
             user: "ec2-user".to_owned(),
             user_data: None,
             mounts: Vec::new(),
-            link: None,
+            link,
         };
         self.machines.start(&machine).unwrap();
         wait_until("it answers", || match self.machines.health(&id) {

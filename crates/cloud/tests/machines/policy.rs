@@ -89,3 +89,46 @@ fn stranger_with_the_address_of_a_member_is_not_heard() {
     });
     assert_eq!(String::from_utf8_lossy(&heard.stdout).trim(), "member", "{heard:?}");
 }
+
+/// Datagrams that begin as the fabric's do are EFA traffic; others are UDP.
+#[test]
+fn efa_traffic_passes_only_where_a_group_allows_everything_to_itself_both_ways() {
+    let mut place = Place::open();
+    (1..=2).for_each(|number| place.start(number));
+    let own = || Peer::Group("sg-own".to_owned());
+    let udp = || Rule { traffic: Traffic::Udp { first: 0, last: 65535 }, peer: own() };
+    let login = || ssh_from(place.this_machine());
+    let groups = |ingress: Rule, egress: Rule| {
+        policy(vec![group(&place, "sg-own", &[1, 2], vec![login(), ingress], vec![egress])])
+    };
+    let cases = [
+        (groups(udp(), udp()), "udp"),
+        (groups(all(own()), all(everywhere())), "udp"),
+        (groups(udp(), all(own())), "udp"),
+        (groups(all(own()), all(own())), "efa udp"),
+    ];
+    let (from, to) = (place.address(1), place.address(2));
+    for (policy, heard) in cases {
+        place.machines.filter(&policy).unwrap();
+        // An acknowledgement's header: four bytes of checksum, version and kind, no flags.
+        let send = format!(
+            "python3 -c \"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); \
+             s.bind(('{from}', 0)); e = bytes(4) + bytes([0x12]) + bytes(27); \
+             [s.sendto(m, ('{to}', 7000)) for m in (e, b'udp' + bytes(40), b'end' + bytes(40))]\""
+        );
+        let listen = "python3 -c \"import socket; \
+             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 7000)); \
+             s.settimeout(20); m = b''; r = []\nwhile m[:3] != b'end': m = s.recv(99); \
+             r.append('efa' if m[4] == 0x12 else m[:3].decode())\nprint(' '.join(r[:-1]))\"";
+        let listen = listen.replace("\\n", "\n");
+        let printed = std::thread::scope(|scope| {
+            let printed = scope.spawn(|| place.ssh(2, &listen));
+            wait_until("it listens", || place.ssh(2, "ss -lun | grep -q :7000").status.success());
+            let sent = place.ssh(1, &send);
+            assert!(sent.status.success(), "{sent:?}");
+            printed.join().unwrap()
+        });
+        let text = String::from_utf8_lossy(&printed.stdout).trim().to_owned();
+        assert_eq!(text, heard, "{policy:?} {printed:?}");
+    }
+}

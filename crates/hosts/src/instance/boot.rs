@@ -10,6 +10,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -114,7 +115,9 @@ pub struct Instance {
     id: String,
     address: Ipv4Addr,
     /// The parent of the first process, in the instance's other namespaces.
-    shell: Child,
+    shell: Mutex<Child>,
+    /// Its number.
+    pid: u32,
     /// The first process.
     init: OwnedFd,
 }
@@ -150,7 +153,8 @@ impl Instance {
                 return Err(failed(boot, "find the first process", error));
             }
         };
-        Ok(Self { id: boot.id.clone(), address: boot.address, shell, init })
+        let (id, address, pid) = (boot.id.clone(), boot.address, shell.id());
+        Ok(Self { id, address, shell: Mutex::new(shell), pid, init })
     }
 
     /// Its name on the volume.
@@ -165,12 +169,15 @@ impl Instance {
 
     /// The number here of a process in its network, mount, UTS and IPC namespaces.
     pub fn pid(&self) -> u32 {
-        self.shell.id()
+        self.pid
     }
 
     /// How it is. Looks, and asks nobody: no connection is made.
     pub fn state(&self) -> State {
         if ended(&self.init, Timespec { tv_sec: 0, tv_nsec: 0 }) {
+            // An enclave whose first process was killed is not gone before its last child is
+            // reaped. One that has not quite ended is, the next time.
+            self.shell.lock().unwrap_or_else(PoisonError::into_inner).try_wait().ok();
             return State::Dead;
         }
         let listens = ["tcp", "tcp6"].iter().any(|table| {
@@ -211,7 +218,7 @@ impl Instance {
         if !ended(&self.init, KILL_WAIT) {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        self.shell.wait().map(drop)
+        self.shell.get_mut().unwrap_or_else(PoisonError::into_inner).wait().map(drop)
     }
 }
 

@@ -57,7 +57,10 @@ impl Volume {
             let mount = || mount_file(&image, &path);
             enclave.run(mount).flatten().map_err(attempt("mount the file system"))?;
         }
-        Ok(Self { path })
+        let volume = Self { path };
+        let clear = || volume.clear_unfinished();
+        enclave.run(clear).flatten().map_err(attempt("remove unfinished images"))?;
+        Ok(volume)
     }
 
     /// Makes the directories of an instance's root, and says what to mount there. Run it in the
@@ -142,7 +145,7 @@ impl Volume {
         let keep = || -> io::Result<()> {
             let (from, to) = (self.instance(id), self.image(image));
             let below = read(&from.join("image"))?;
-            let fresh = self.path.join("images").join(format!(".{image}"));
+            let fresh = self.unfinished(image);
             remove_tree(&fresh)?;
             fs::create_dir_all(&fresh)?;
             // With owners, extended attributes and the nodes that stand for what was removed.
@@ -193,10 +196,28 @@ impl Volume {
                 needed.extend(self.layers(&name.to_string_lossy())?);
             }
         }
-        for image in images.iter().filter(|image| !needed.contains(&image.join("layer"))) {
-            remove_tree(image)?;
+        let unneeded = |image: &&PathBuf| !needed.contains(&image.join("layer"));
+        for image in images.iter().filter(unneeded) {
+            // Half of an image could pass for one.
+            let name = image.file_name().unwrap_or_default().to_string_lossy();
+            fs::rename(image, self.unfinished(&name))?;
+        }
+        self.clear_unfinished()
+    }
+
+    /// Removes images that were being made or removed when their process was killed.
+    fn clear_unfinished(&self) -> io::Result<()> {
+        for image in entries(&self.path.join("images"))? {
+            if image.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+                remove_tree(&image)?;
+            }
         }
         Ok(())
+    }
+
+    /// Where an image is while it is none yet, or none any more.
+    fn unfinished(&self, image: &str) -> PathBuf {
+        self.path.join("images").join(format!(".{image}"))
     }
 
     /// The layers of an image, the uppermost first; the empty name is that of no image.

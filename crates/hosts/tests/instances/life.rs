@@ -52,9 +52,14 @@ fn files_outlive_the_enclave() {
     let instance = site.bring_up(&plan);
     site.run(&instance, "echo kept >~/file");
     drop(instance);
+    // As if it had been killed while it made an image.
+    let images = site.directory.path().join("volume/images");
+    site.enclave.run(|| std::fs::create_dir_all(images.join(".ami-1/layer"))).unwrap().unwrap();
     let Site { directory, enclave, .. } = site;
     drop(enclave);
     let site = Site::open_in(directory, number);
+    let left = site.enclave.run(|| std::fs::read_dir(&images).unwrap().count());
+    assert_eq!(left.unwrap(), 0);
     let instance = site.bring_up(&plan);
     assert_eq!(site.run(&instance, "cat ~/file"), "kept");
 }
