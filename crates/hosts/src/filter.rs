@@ -38,7 +38,7 @@ pub(crate) fn set_loss(host: &Host, loss: Loss) -> Result<(), HostsError> {
     }
 }
 
-fn find_nft() -> Result<std::path::PathBuf, HostsError> {
+pub(crate) fn find_nft() -> Result<std::path::PathBuf, HostsError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(SYSTEM_DIRECTORIES.map(Into::into))

@@ -30,6 +30,7 @@ mod availability;
 mod error;
 mod filter;
 mod host;
+pub mod instance;
 mod netlink;
 mod network;
 mod plan;

@@ -3,26 +3,27 @@
 use std::{
     fmt::Display,
     io::{self, Read, Write},
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsFd, AsRawFd},
     time::Duration,
 };
 
+use ipnet::Ipv4Net;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
     NetlinkPayload,
 };
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
+    address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
     link::{
         InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
         State,
     },
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
     route::{
-        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteProtocol,
-        RouteScope, RouteType,
+        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop,
+        RouteProtocol, RouteScope, RouteType,
     },
     tc::TcMessage,
 };
@@ -63,6 +64,66 @@ impl Netlink {
         };
         let socket = open().map_err(|error| HostsError::Socket { host: host.to_owned(), error })?;
         Ok(Self { socket, sequence: 0, host: host.to_owned() })
+    }
+
+    /// Opens one in the network namespace of the calling thread; `host` names it in errors.
+    pub(crate) fn here(host: &str) -> Result<Self, HostsError> {
+        let open = || {
+            let domain = Domain::from(libc::AF_NETLINK);
+            let protocol = socket2::Protocol::from(libc::NETLINK_ROUTE);
+            let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+            socket.set_read_timeout(Some(ANSWER_WAIT))?;
+            Ok(socket)
+        };
+        let socket = open().map_err(|error| HostsError::Socket { host: host.to_owned(), error })?;
+        Ok(Self { socket, sequence: 0, host: host.to_owned() })
+    }
+
+    /// Makes a pair of connected devices, one here and one in the namespace `peer`. The kernel
+    /// chooses their numbers.
+    pub(crate) fn add_pair(
+        &mut self,
+        here: &str,
+        there: &str,
+        peer: impl AsFd,
+        mtu: u32,
+    ) -> Result<(), HostsError> {
+        let end = |name: &str| {
+            let mut device = LinkMessage::default();
+            device.attributes =
+                vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(mtu)];
+            device
+        };
+        let (mut near, mut far) = (end(here), end(there));
+        far.attributes.push(LinkAttribute::NetNsFd(peer.as_fd().as_raw_fd()));
+        near.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(far))),
+        ]));
+        let action = format_args!("add link {here}");
+        self.request(action, RouteNetlinkMessage::NewLink(near), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Takes a device away, and the other end of its pair.
+    pub(crate) fn delete_link(&mut self, index: u32) -> Result<(), HostsError> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        self.request("delete a link", RouteNetlinkMessage::DelLink(link), 0)
+    }
+
+    /// The number of the device of that name, if there is one.
+    pub(crate) fn index_of(&mut self, name: &str) -> Result<Option<u32>, HostsError> {
+        let mut link = LinkMessage::default();
+        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let answer = self
+            .send(RouteNetlinkMessage::GetLink(link), NLM_F_REQUEST)
+            .and_then(|sequence| self.receive(sequence));
+        match answer {
+            Ok(Some(RouteNetlinkMessage::NewLink(link))) => Ok(Some(link.header.index)),
+            Ok(_) => Ok(None),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(self.failed(format_args!("look for link {name}"), error)),
+        }
     }
 
     /// Makes a pair of connected devices, one here and one in the namespace `peer`.
@@ -108,6 +169,14 @@ impl Netlink {
         link.header.index = index;
         link.attributes.push(LinkAttribute::Controller(bridge));
         self.request("join the bridge", RouteNetlinkMessage::SetLink(link), 0)
+    }
+
+    /// Says how many packets wait in each queue in front of a device.
+    pub(crate) fn set_queue(&mut self, index: u32, packets: u32) -> Result<(), HostsError> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.attributes.push(LinkAttribute::TxQueueLen(packets));
+        self.request("set the length of a queue", RouteNetlinkMessage::SetLink(link), 0)
     }
 
     /// Switches a device on.
@@ -228,6 +297,66 @@ impl Netlink {
         ];
         let action = format_args!("add the route to {destination}");
         self.request(action, RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Gives a device an address without leading its network there: routes say who is behind it.
+    pub(crate) fn add_address_only(
+        &mut self,
+        index: u32,
+        address: Ipv4Net,
+    ) -> Result<(), HostsError> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.prefix_len = address.prefix_len();
+        message.header.index = index;
+        let own = IpAddr::V4(address.addr());
+        message.attributes = vec![
+            AddressAttribute::Local(own),
+            AddressAttribute::Address(own),
+            AddressAttribute::Flags(AddressFlags::Noprefixroute),
+        ];
+        let action = format_args!("add address {address}");
+        self.request(action, RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Leads to a network by a device, to a gateway on it where there is one. Fails with
+    /// `AlreadyExists` where another route leads there.
+    pub(crate) fn add_route(
+        &mut self,
+        index: u32,
+        destination: Ipv4Net,
+        gateway: Option<Ipv4Addr>,
+        source: Option<Ipv4Addr>,
+    ) -> Result<(), HostsError> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = destination.prefix_len();
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Static;
+        message.header.scope = RouteScope::Link;
+        message.header.kind = RouteType::Unicast;
+        message.attributes = vec![RouteAttribute::Oif(index)];
+        if destination.prefix_len() > 0 {
+            let network = RouteAddress::Inet(destination.network());
+            message.attributes.push(RouteAttribute::Destination(network));
+        }
+        if let Some(gateway) = gateway {
+            // It is in no network of the device's.
+            message.header.flags = RouteFlags::Onlink;
+            message.header.scope = RouteScope::Universe;
+            message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+        }
+        if let Some(source) = source {
+            message.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(source)));
+        }
+        let action = format_args!("add the route to {destination}");
+        self.request(action, RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Puts a class under a queueing discipline that has classes.
+    pub(crate) fn add_class(&mut self, class: TcMessage) -> Result<(), HostsError> {
+        let message = RouteNetlinkMessage::NewTrafficClass(class);
+        self.request("add a traffic class", message, NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// Puts a queueing discipline in front of a device, in place of what stood there.

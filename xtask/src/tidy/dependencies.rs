@@ -66,6 +66,12 @@ const RULES: &[Rule] = &[
         because: "hosts and networks of this machine, for any program",
     },
     Rule {
+        name: "cloud",
+        may_use: &["hosts"],
+        in_tests: &[],
+        because: "EC2's records, and hosts as its machines",
+    },
+    Rule {
         name: "perf",
         may_use: &["fabric", "wire", "memory", "libfabric-sys"],
         in_tests: &["hosts"],
@@ -87,7 +93,8 @@ const RULES: &[Rule] = &[
     Rule {
         name: "cli",
         may_use: &[
-            "wire", "srd", "message", "memory", "io", "fabric", "hosts", "perf", "sim", "inspect",
+            "wire", "srd", "message", "memory", "io", "fabric", "hosts", "cloud", "perf", "sim",
+            "inspect",
         ],
         in_tests: &[],
         because: "joins everything into one command",
