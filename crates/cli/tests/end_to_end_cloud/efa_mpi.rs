@@ -87,8 +87,8 @@ fn every_step_of_the_guide_does_what_it_says() {
         &account,
         &members,
         &format!(
-            "PATH=/opt/intel/bin:$PATH LD_LIBRARY_PATH=/opt/intel/lib FI_PROVIDER=efa mpirun -hosts {} -ppn {RANKS} -n {} \
-         /opt/application/intel",
+            "PATH=/opt/intel/bin:$PATH LD_LIBRARY_PATH=/opt/intel/lib FI_PROVIDER=efa \
+             mpirun -hosts {} -ppn {RANKS} -n {} /opt/application/intel",
             hosts.join(","),
             INSTANCES * RANKS
         ),
@@ -160,9 +160,13 @@ fn make_image(account: &Account, machine: &Machine) -> String {
 /// Makes a key pair on the leader, which is the first, and authorizes it on all.
 fn introduce(account: &Account, members: &[Machine]) {
     let leader = &members[0];
-    account.run(leader, "printf 'Host *\\n    ForwardAgent yes\\nHost *\\n    \
-        StrictHostKeyChecking no\\n    LogLevel ERROR\\n' >~/.ssh/config && chmod 600 ~/.ssh/config && \
-        ssh-keygen -q -t rsa -N '' -f ~/.ssh/id_rsa && chmod 600 ~/.ssh/id_rsa");
+    account.run(
+        leader,
+        "printf 'Host *\\n    ForwardAgent yes\\nHost *\\n    \
+        StrictHostKeyChecking no\\n    LogLevel ERROR\\n' >~/.ssh/config && \
+        chmod 600 ~/.ssh/config && \
+        ssh-keygen -q -t rsa -N '' -f ~/.ssh/id_rsa && chmod 600 ~/.ssh/id_rsa",
+    );
     let key = account.run(leader, "cat ~/.ssh/id_rsa.pub");
     for member in members {
         account.run(member, &format!("echo '{key}' >>~/.ssh/authorized_keys"));

@@ -75,7 +75,10 @@ pub enum AgentError {
     #[error("{}", .0.join("; "))]
     Preconditions(Vec<String>),
     /// An option is not what the cloud began with.
-    #[error("{option} {asked}: this cloud began with {agreed}; for another one, remove {} or name another directory with ELASTANE_CLOUD_DIR", directory.display())]
+    #[error(
+        "{option} {asked}: this cloud began with {agreed}; for another one, remove {} or name \
+         another directory with ELASTANE_CLOUD_DIR", directory.display()
+    )]
     Disagreement {
         /// The option.
         option: &'static str,
@@ -88,7 +91,8 @@ pub enum AgentError {
     },
     /// No private network is free on this machine.
     #[error(
-        "every network from 10.64.0.0/16 to 10.127.0.0/16 leads elsewhere: name a free one with --network"
+        "every network from 10.64.0.0/16 to 10.127.0.0/16 leads elsewhere: name a free one with \
+         --network"
     )]
     NoNetwork,
     /// The network asked for cannot be a VPC's.

@@ -71,8 +71,9 @@ fn stranger_with_the_address_of_a_member_is_not_heard() {
     place.machines.filter(&policy(groups)).unwrap();
     let gateway = place.numbered(1);
     let (member, listener) = (place.address(1), place.address(2));
-    let listen = "python3 -c \"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); \
-         s.bind(('', 7000)); s.settimeout(20); print(s.recvfrom(99)[0].decode())\"";
+    let listen = "python3 -c \"import socket; \
+         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 7000)); \
+         s.settimeout(20); print(s.recvfrom(99)[0].decode())\"";
     let heard = std::thread::scope(|scope| {
         let heard = scope.spawn(|| place.ssh(2, listen));
         wait_until("it listens", || place.ssh(2, "ss -lun | grep -q :7000").status.success());

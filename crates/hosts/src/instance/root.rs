@@ -141,7 +141,7 @@ fn write_identity(root: &Root, boot: &Boot) -> io::Result<()> {
     replace("/etc/resolv.conf", &resolver.unwrap_or_default())?;
     if root.bare {
         // This machine's own keys and friends are not the instance's.
-        remove_tree(Path::new("/root/.ssh"))?;
+        remove_tree(&Path::new("/root").join(".ssh"))?;
     }
     remove_tree(Path::new(USER_DATA))?;
     let Some(data) = &boot.user_data else { return Ok(()) };
