@@ -39,6 +39,13 @@ pub(crate) const INSTANCES: [Package; 5] = [
     NFTABLES,
 ];
 
+/// What nodes of clusters run.
+pub(crate) const SLURM: [Package; 3] = [
+    Package { debian: "slurm-wlm", program: "slurmctld" },
+    Package { debian: "slurm-client", program: "scontrol" },
+    Package { debian: "munge", program: "munged" },
+];
+
 /// Gives hosts of the benchmark of MPI one more device.
 pub(crate) const IPROUTE: Package = Package { debian: "iproute2", program: "ip" };
 

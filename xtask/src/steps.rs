@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::{
     packages::{
         CC, FI_INFO, GIT, INSTANCES, IPERF3, IPROUTE, LIBFABRIC, NFTABLES, PEERS, PYTHON_VENV,
-        Package, SOLVERS,
+        Package, SLURM, SOLVERS,
     },
     tidy,
     wheels::{self, Environment},
@@ -126,6 +126,9 @@ const STEPS: &[Step] = &[
             INSTANCES[1],
             INSTANCES[2],
             INSTANCES[3],
+            SLURM[0],
+            SLURM[1],
+            SLURM[2],
         ],
         work: Work::Targets(Kind::EndToEnd, |command, _| command.one_at_a_time()),
     },

@@ -8,7 +8,7 @@ use perf::{FabricTuning, Network};
 use sim::{Pattern, Topology};
 
 use crate::{
-    WRONG, address::HostPort, cloud::CloudArgs, install::InstallArgs,
+    WRONG, address::HostPort, cloud::CloudArgs, cluster::ClusterArgs, install::InstallArgs,
     install_links::InstallLinksArgs, output, output::Destination, perf_command::PerfArgs, quantity,
     run::RunArgs,
 };
@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Put the provider where libfabric looks for it.
     Install(InstallArgs),
-    /// Make links by which this program takes the place of perftest's.
+    /// Make links by which this program takes the place of perftest's and of ParallelCluster's.
     InstallLinks(InstallLinksArgs),
     /// Run the fabric on a simulated network, repeatably.
     Simulate(Box<SimulateArgs>),
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// EC2 on this machine: its API, and instances that boot.
     Cloud(Box<CloudArgs>),
+    /// Clusters with Slurm in the local cloud.
+    Cluster(Box<ClusterArgs>),
     /// The client of a comparison, in a process of its own.
     #[command(hide = true)]
     Measure,
@@ -429,7 +431,7 @@ fn sentence(error: &clap::Error) -> String {
     let help = match subcommand.to_str() {
         Some(
             subcommand @ ("compare" | "serve" | "simulate" | "info" | "top" | "perf" | "run"
-            | "install" | "install-links"),
+            | "install" | "install-links" | "cluster"),
         ) => {
             format!("elastane {subcommand} --help")
         }

@@ -1,4 +1,4 @@
-//! `elastane install-links`: perftest's names for this program.
+//! `elastane install-links`: other programs' names for this one.
 
 use std::{
     fs, io,
@@ -9,14 +9,14 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::{Verdict, output, perftest::Tool};
+use crate::{Verdict, output, pcluster, perftest::Tool};
 
-/// Make links by which this program takes the place of perftest's.
+/// Make links by which this program takes the place of perftest's and of ParallelCluster's.
 ///
 /// A link for each of ib_send_bw, ib_send_lat, ib_write_bw, ib_write_lat, ib_read_bw, ib_read_lat,
-/// ib_atomic_bw and ib_atomic_lat. Called by one of these names, this program takes perftest's
-/// options and prints perftest's output. Links that are there are left; whatever else is there by
-/// one of the names is not touched, and then no link is made.
+/// ib_atomic_bw, ib_atomic_lat and pcluster. Called by one of these names, this program takes the
+/// other's options and prints the other's output. Links that are there are left; whatever else is
+/// there by one of the names is not touched, and then no link is made.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   elastane install-links ~/bin
@@ -42,10 +42,10 @@ pub(crate) fn run(args: &InstallLinksArgs) -> Result<Verdict> {
     if !folder.is_dir() {
         bail!("{} is not a folder: make it first, or give another", folder.display());
     }
-    let links: Result<Vec<_>> = Tool::ALL
-        .iter()
-        .map(|tool| {
-            let link = folder.join(tool.name());
+    let names = Tool::ALL.iter().map(|tool| tool.name()).chain([pcluster::NAME]);
+    let links: Result<Vec<_>> = names
+        .map(|name| {
+            let link = folder.join(name);
             let found = look(&link, &program)?;
             Ok((link, found))
         })

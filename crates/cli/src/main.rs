@@ -4,6 +4,7 @@
 mod address;
 mod args;
 mod cloud;
+mod cluster;
 mod compare;
 mod info;
 mod install;
@@ -12,6 +13,7 @@ mod interrupt;
 mod logging;
 mod mpi;
 mod output;
+mod pcluster;
 mod perf_command;
 mod perftest;
 mod progress;
@@ -47,6 +49,9 @@ fn main() -> ExitCode {
     }
     if let Some(tool) = perftest::Tool::invoked() {
         return perftest::run(tool);
+    }
+    if pcluster::is_invoked() {
+        return pcluster::run();
     }
     let cli = match args::parse() {
         Ok(cli) => cli,
@@ -89,6 +94,7 @@ fn perform(cli: Cli, interrupts: &Interrupts) -> Result<Verdict> {
         Command::Simulate(args) => simulate::run(&args, interrupts),
         Command::Info(args) => info::run(&args),
         Command::Cloud(args) => cloud::run(&args, interrupts),
+        Command::Cluster(args) => cluster::run(&args, interrupts),
         Command::Top(args) => top::run(&args, interrupts),
         Command::Measure => compare::measure_as_told(),
     }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use cluster::store::State;
 use indicatif::{ProgressBar, ProgressStyle};
 use perf::Event;
 
@@ -79,4 +80,54 @@ impl Drop for Progress {
 
 fn style_of(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is well-formed")
+}
+
+/// How far the making of a cluster is: a line for each step that ended, a spinner for the one that
+/// is under way.
+pub(crate) struct Steps {
+    bar: ProgressBar,
+    /// How many steps were said to have ended.
+    said: usize,
+}
+
+impl Steps {
+    /// Nothing is shown before the first step.
+    pub(crate) fn new(interrupts: &Interrupts) -> Self {
+        let bar = ProgressBar::new_spinner();
+        let cleared = bar.clone();
+        interrupts.on_interrupt(move || cleared.finish_and_clear());
+        bar.set_style(style_of("{spinner} {wide_msg}"));
+        Self { bar, said: 0 }
+    }
+
+    /// Shows what is new in a record.
+    pub(crate) fn show(&mut self, state: &State) {
+        let count = state.steps.len();
+        for (number, step) in state.steps.iter().enumerate().skip(self.said) {
+            let place = format!("[{}/{count}] {}", number + 1, step.what);
+            match (step.began, step.ended, &step.failed) {
+                (_, _, Some(_)) => {
+                    self.bar.suspend(|| output::say(&format!("{place}: failed")));
+                    self.said = number + 1;
+                }
+                (Some(began), Some(ended), None) => {
+                    let time = Duration::from_millis(ended.saturating_sub(began));
+                    let line = format!("{place}: {:.2} s", time.as_secs_f64());
+                    self.bar.suspend(|| output::say(&line));
+                    self.said = number + 1;
+                }
+                (Some(_), None, None) => {
+                    self.bar.set_message(place);
+                    self.bar.enable_steady_tick(TICK);
+                    return;
+                }
+                (None, ..) => return,
+            }
+        }
+    }
+
+    /// Takes the spinner away.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
 }

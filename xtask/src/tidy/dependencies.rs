@@ -66,6 +66,12 @@ const RULES: &[Rule] = &[
         because: "hosts and networks of this machine, for any program",
     },
     Rule {
+        name: "cluster",
+        may_use: &["cloud"],
+        in_tests: &[],
+        because: "speaks EC2 only: whose EC2 it is, the endpoint says",
+    },
+    Rule {
         name: "cloud",
         may_use: &["hosts"],
         in_tests: &[],
@@ -93,8 +99,8 @@ const RULES: &[Rule] = &[
     Rule {
         name: "cli",
         may_use: &[
-            "wire", "srd", "message", "memory", "io", "fabric", "hosts", "cloud", "perf", "sim",
-            "inspect",
+            "wire", "srd", "message", "memory", "io", "fabric", "hosts", "cloud", "cluster",
+            "perf", "sim", "inspect",
         ],
         in_tests: &[],
         because: "joins everything into one command",

@@ -72,6 +72,12 @@ serve_ssh
 if [ -e $boot/first ] && [ -x /var/lib/cloud/instance/scripts/part-001 ]; then
     (cd / && HOME=/root /var/lib/cloud/instance/scripts/part-001) &
 fi
+# What the first boot left to be run at every later one, as cloud-init does.
+if [ ! -e $boot/first ]; then
+    for script in /var/lib/cloud/scripts/per-boot/*; do
+        [ ! -x "$script" ] || (cd / && HOME=/root "$script") &
+    done
+fi
 echo "$id: up"
 while :; do
     # Also reaps every process that was left to this one.
