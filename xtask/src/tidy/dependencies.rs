@@ -66,16 +66,16 @@ const RULES: &[Rule] = &[
         because: "hosts and networks of this machine, for any program",
     },
     Rule {
-        name: "cluster",
-        may_use: &["cloud"],
-        in_tests: &[],
-        because: "speaks EC2 only: whose EC2 it is, the endpoint says",
-    },
-    Rule {
         name: "cloud",
         may_use: &["hosts"],
         in_tests: &[],
         because: "EC2's records, and hosts as its machines",
+    },
+    Rule {
+        name: "cluster",
+        may_use: &["cloud"],
+        in_tests: &[],
+        because: "speaks EC2 only: whose EC2 it is, the endpoint says",
     },
     Rule {
         name: "perf",
