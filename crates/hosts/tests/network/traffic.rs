@@ -204,8 +204,8 @@ fn a_queue_in_a_switch_overflows_and_one_in_the_sender_holds_the_sender_back() {
             receiver.recv(&mut [0]).unwrap();
             1 + arrivals(&receiver).len()
         });
-        // These are 4 MB, and a queue holds half a megabyte.
-        let held_back = received == DATAGRAMS;
+        // These are 4 MB, and a queue holds half a megabyte. A busy machine may drop some besides.
+        let held_back = received > DATAGRAMS * 9 / 10;
         let description = network.describe();
         assert_eq!(held_back, bottleneck == Bottleneck::Sender, "{received}; {description}");
     }
