@@ -174,6 +174,7 @@ fn bring_up(
         full: BTreeMap::new(),
         orphans: BTreeMap::new(),
     };
+    looping.lose_gone()?;
     if is_first {
         if config.resources().any(|(_, resource)| resource.min_count() > 0) {
             step(steps::STATIC_NODES, &mut || looping.start_static(&asked))?;

@@ -239,6 +239,23 @@ impl Loop {
         Ok(())
     }
 
+    /// Nodes whose instances ended while the head node did not run: Slurm counts on them still.
+    pub(super) fn lose_gone(&mut self) -> Result<(), NodeError> {
+        let gone = self.register.take_gone();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let nodes = control::nodes()?;
+        for (name, instance) in gone {
+            let is_counted_on = |node: &&NodeState| node.name == name && !node.is_powered_down();
+            if nodes.iter().any(|node| is_counted_on(&node)) {
+                let what = format!("its instance {instance} ended while the head node did not run");
+                self.lose(&name, &what, false)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A node is gone: its jobs run again elsewhere, its instance ends, and its name can be used
     /// again soon.
     pub(super) fn lose(&mut self, name: &str, what: &str, at_boot: bool) -> Result<(), NodeError> {

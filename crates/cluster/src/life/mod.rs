@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod folders;
 mod groups;
+mod revive;
 mod update;
 
 use std::{fs, io, path::PathBuf};
@@ -18,6 +19,7 @@ use thiserror::Error;
 pub use checks::check;
 pub use create::{Request, create, wait_created};
 pub use delete::{delete, discard};
+pub use revive::revive;
 pub use update::{Refused, update};
 
 use crate::{
