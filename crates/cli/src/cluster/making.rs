@@ -104,12 +104,22 @@ pub(super) fn create(args: &CreateArgs, cloud: &Cloud, interrupts: &Interrupts) 
         rollback: !args.keep,
         program: &program,
     };
+    make(args, cloud, (&request, &findings), interrupts)
+}
+
+/// Makes a cluster that nothing speaks against, and says how that went.
+fn make(
+    args: &CreateArgs,
+    cloud: &Cloud,
+    (request, findings): (&life::Request<'_>, &[Finding]),
+    interrupts: &Interrupts,
+) -> Result<Verdict> {
     let mut steps = Steps::new(interrupts);
     let begin = clock::now();
     // From its launch on the head node goes on by itself, whatever becomes of this command.
     let hold = interrupts.hold();
     let mut last = None;
-    let created = life::create(cloud, &request, |state| {
+    let created = life::create(cloud, request, |state| {
         steps.show(state);
         last = Some(state.clone());
     });
@@ -137,28 +147,14 @@ pub(super) fn create(args: &CreateArgs, cloud: &Cloud, interrupts: &Interrupts) 
     if args.json {
         let accepted = Accepted {
             cluster: Summary::of(&state),
-            validation_messages: Message::all(&findings),
+            validation_messages: Message::all(findings),
             change_set: Vec::new(),
         };
         output::print(&(to_text(&accepted, None).map_err(|error| anyhow!(error))? + "\n"))?;
     }
     if state.status == ClusterStatus::CreateFailed {
         explain(cloud, &state);
-        if args.keep {
-            let name = &args.name;
-            output::say(&format!(
-                "what was made is kept: look with `elastane cluster ssh {name}` and `elastane \
-                 cluster export-logs {name}`, then `elastane cluster delete {name}`"
-            ));
-            return Ok(Verdict::Failed);
-        }
-        let hold = interrupts.hold();
-        let discarded = life::discard(cloud, &args.name);
-        drop(hold);
-        discarded.with_context(|| {
-            format!("what was made is there still: elastane cluster delete {}", args.name)
-        })?;
-        output::say(NOTHING_LEFT);
+        leave(args, cloud, interrupts)?;
         return Ok(Verdict::Failed);
     }
     if !args.json {
@@ -168,6 +164,25 @@ pub(super) fn create(args: &CreateArgs, cloud: &Cloud, interrupts: &Interrupts) 
         output::print(&format!("{name}: {status} after {seconds:.1} s\n"))?;
     }
     Ok(Verdict::Passed)
+}
+
+/// Takes away what a creation that failed has made, unless it is to be looked into.
+fn leave(args: &CreateArgs, cloud: &Cloud, interrupts: &Interrupts) -> Result<()> {
+    let name = &args.name;
+    if args.keep {
+        output::say(&format!(
+            "what was made is kept: look with `elastane cluster ssh {name}` and `elastane cluster \
+             export-logs {name}`, then `elastane cluster delete {name}`"
+        ));
+        return Ok(());
+    }
+    let hold = interrupts.hold();
+    let discarded = life::discard(cloud, name);
+    drop(hold);
+    discarded
+        .with_context(|| format!("what was made is there still: elastane cluster delete {name}"))?;
+    output::say(NOTHING_LEFT);
+    Ok(())
 }
 
 /// What to do after a creation that failed.
