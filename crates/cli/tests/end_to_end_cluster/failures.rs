@@ -4,7 +4,6 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    time::SystemTime,
 };
 
 use nix::{
@@ -14,7 +13,7 @@ use nix::{
 };
 
 use crate::{
-    running::{Finished, Running, eventually},
+    running::{Finished, Running, elastane, eventually},
     site::{PATIENCE, Site, document, two_queues},
 };
 
@@ -81,7 +80,7 @@ const CASES: [Case; 7] = [
         step: "start munge and Slurm",
         changes: &[(
             "Scheduler: slurm\n",
-            "Scheduler: slurm\n  SlurmSettings:\n    CustomSlurmSettings:\n    - NoSuchSetting: 1\n",
+            "Scheduler: slurm\n  SlurmSettings: {CustomSlurmSettings: [{NoSuchSetting: 1}]}\n",
         )],
         said: &["slurmctld ended 3 times", "NoSuchSetting", "the end of the head node's log"],
     },
@@ -215,6 +214,26 @@ fn creation_that_fails_before_the_launch_leaves_nothing() {
     assert_gone(&site);
 }
 
+#[test]
+fn killed_creation_is_deleted_whole() {
+    let site = Site::start(&[]);
+    site.write("cluster.yaml", &two_queues(&site));
+    type Point = (&'static str, fn(&Site) -> bool);
+    let points: [Point; 3] = [
+        ("a record", |site| site.path("cloud/filesystems/two.state/cluster.json").exists()),
+        ("shared folders", |site| site.path("cloud/filesystems/two.cluster/bin").exists()),
+        ("a head node", |site| !site.live("node-type", "HeadNode").is_empty()),
+    ];
+    for (what, is_there) in points {
+        let creating = Running::start(site.command(elastane(&CREATE)));
+        eventually(what, PATIENCE, || is_there(&site));
+        creating.signal(Signal::SIGKILL);
+        assert_ne!(creating.finish().status, 0, "it was killed");
+        site.run(&["cluster", "delete", "two"]).success();
+        assert_gone(&site);
+    }
+}
+
 /// A small file system over a folder.
 struct Full<'a>(&'a Path);
 
@@ -245,11 +264,12 @@ fn killed_cloud_starts_its_clusters_again_and_jobs_finish() {
     );
     site.until("two", "squeue -h -t R -o %P | sort -u", |said| said == "efa\nsmall\n");
     // Slurm writes down what it was told within five seconds.
-    let began = SystemTime::now();
-    eventually("Slurm has written its jobs down", PATIENCE, || {
-        let written = fs::metadata(site.path("cloud/filesystems/two.state/slurm/job_state"));
-        written.and_then(|file| file.modified()).is_ok_and(|at| at > began)
-    });
+    let written = || {
+        let file = fs::metadata(site.path("cloud/filesystems/two.state/slurm/job_state"));
+        file.and_then(|file| file.modified()).ok()
+    };
+    let before = written();
+    eventually("Slurm has written its jobs down", PATIENCE, || written() > before);
     let status = document(&site.run(&["cloud", "status", "--json"]));
     let agent = status["agent"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap();
     kill(Pid::from_raw(agent), Signal::SIGKILL).unwrap();
