@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use cloud::client::{CallError, Document, Ec2};
+use cloud::ec2::InstanceType;
 
 use crate::{
     config::{ComputeResource, Config, Queue},
     paths,
-    types::InstanceType,
 };
 
 /// The version of ParallelCluster whose files and output are kept to.
@@ -228,9 +228,9 @@ impl Launcher {
         }
         groups.extend(queue.networking.additional_security_groups.iter().cloned());
         let efa = if resource.has_efa() { "efa" } else { "interface" };
-        let found = InstanceType::find(kind);
-        let cards =
-            found.map_or(1, |it| if resource.has_efa() { it.efa_interfaces } else { it.cards });
+        let found = InstanceType::named(kind);
+        let cards = found
+            .map_or(1, |it| if resource.has_efa() { it.efa_interfaces } else { it.card_count() });
         for number in 1..=cards.max(1) {
             interface(&mut parameters, number, (subnet, &groups), efa);
         }

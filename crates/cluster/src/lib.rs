@@ -25,5 +25,4 @@ pub mod node;
 mod paths;
 pub mod slurm;
 pub mod store;
-mod types;
 pub mod validate;

@@ -278,8 +278,11 @@ impl Store {
         if self.folder.join(RECORD).exists() {
             return Err(StoreError::Exists(state.name.clone()));
         }
-        self.set_configuration(configuration)?;
-        let written = self.write(state);
+        let written = self.set_configuration(configuration).and_then(|()| self.write(state));
+        if written.is_err() {
+            // A folder without a record is nothing that could be deleted later.
+            fs::remove_dir_all(&self.folder).ok();
+        }
         drop(lock);
         written
     }

@@ -114,11 +114,23 @@ fn be_the_cloud(args: &UpArgs, directory: &Path, interrupts: &Interrupts) -> Res
     } else {
         announce(args, agent.running(), directory)?;
     }
+    let clusters = directory.to_owned();
+    // Calls are answered meanwhile.
+    std::thread::spawn(move || revive_clusters(&clusters));
     agent.run();
     drop(agent);
     drop(hold);
     interrupts.end_if_interrupted();
     Ok(Verdict::Passed)
+}
+
+/// Starts the head nodes of clusters that ended with the cloud before this one.
+fn revive_clusters(directory: &Path) {
+    let reached = crate::cluster::reach(directory);
+    match reached.and_then(|cloud| Ok(cluster::life::revive(&cloud)?)) {
+        Ok(names) => names.iter().for_each(|name| log::warn!("the cluster {name} starts again")),
+        Err(error) => log::warn!("cannot start clusters again: {error:#}"),
+    }
 }
 
 fn options(args: &UpArgs, directory: &Path, provider: Option<PathBuf>) -> AgentOptions {

@@ -8,8 +8,8 @@ use cluster::{
     config::Document,
     documents::{Accepted, Message, RefusedChange, Summary, to_text},
     finding::{Finding, Level},
-    life::{self, Cloud},
-    store::{ClusterStatus, FleetStatus, State},
+    life::{self, Cloud, LifeError},
+    store::{ClusterStatus, FleetStatus, State, Step},
     validate::{self, Suppressed},
 };
 
@@ -104,11 +104,25 @@ pub(super) fn create(args: &CreateArgs, cloud: &Cloud, interrupts: &Interrupts) 
         rollback: !args.keep,
         program: &program,
     };
+    make(args, cloud, (&request, &findings), interrupts)
+}
+
+/// Makes a cluster that nothing speaks against, and says how that went.
+fn make(
+    args: &CreateArgs,
+    cloud: &Cloud,
+    (request, findings): (&life::Request<'_>, &[Finding]),
+    interrupts: &Interrupts,
+) -> Result<Verdict> {
     let mut steps = Steps::new(interrupts);
     let begin = clock::now();
     // From its launch on the head node goes on by itself, whatever becomes of this command.
     let hold = interrupts.hold();
-    let created = life::create(cloud, &request, |state| steps.show(state));
+    let mut last = None;
+    let created = life::create(cloud, request, |state| {
+        steps.show(state);
+        last = Some(state.clone());
+    });
     drop(hold);
     let name = args.name.clone();
     interrupts.on_interrupt(move || {
@@ -119,20 +133,28 @@ pub(super) fn create(args: &CreateArgs, cloud: &Cloud, interrupts: &Interrupts) 
         Ok(_) => life::wait_created(cloud, &args.name, |state| steps.show(state))?,
         Err(error) => {
             steps.finish();
-            return Err(error.into());
+            let Some(state) = last else { return Err(error.into()) };
+            explain(cloud, &state);
+            if matches!(error, LifeError::Undone { .. }) {
+                output::say(&error.to_string());
+            } else if !args.keep {
+                output::say(NOTHING_LEFT);
+            }
+            return Ok(Verdict::Failed);
         }
     };
     steps.finish();
     if args.json {
         let accepted = Accepted {
             cluster: Summary::of(&state),
-            validation_messages: Message::all(&findings),
+            validation_messages: Message::all(findings),
             change_set: Vec::new(),
         };
         output::print(&(to_text(&accepted, None).map_err(|error| anyhow!(error))? + "\n"))?;
     }
     if state.status == ClusterStatus::CreateFailed {
-        explain(cloud, &state, args.keep);
+        explain(cloud, &state);
+        leave(args, cloud, interrupts)?;
         return Ok(Verdict::Failed);
     }
     if !args.json {
@@ -144,10 +166,34 @@ pub(super) fn create(args: &CreateArgs, cloud: &Cloud, interrupts: &Interrupts) 
     Ok(Verdict::Passed)
 }
 
-/// Says which step failed, what its log said last, and what to do.
-fn explain(cloud: &Cloud, state: &State, is_kept: bool) {
+/// Takes away what a creation that failed has made, unless it is to be looked into.
+fn leave(args: &CreateArgs, cloud: &Cloud, interrupts: &Interrupts) -> Result<()> {
+    let name = &args.name;
+    if args.keep {
+        output::say(&format!(
+            "what was made is kept: look with `elastane cluster ssh {name}` and `elastane cluster \
+             export-logs {name}`, then `elastane cluster delete {name}`"
+        ));
+        return Ok(());
+    }
+    let hold = interrupts.hold();
+    let discarded = life::discard(cloud, name);
+    drop(hold);
+    discarded
+        .with_context(|| format!("what was made is there still: elastane cluster delete {name}"))?;
+    output::say(NOTHING_LEFT);
+    Ok(())
+}
+
+/// What to do after a creation that failed.
+const NOTHING_LEFT: &str = "what was made is taken away again: put that right and create it again, \
+                            or add --keep to look into what fails";
+
+/// Says which step failed, why, and what its log said last.
+fn explain(cloud: &Cloud, state: &State) {
+    let open = |step: &&Step| step.began.is_some() && step.ended.is_none();
     let failed = state.steps.iter().find(|step| step.failed.is_some());
-    if let Some(step) = failed {
+    if let Some(step) = failed.or(state.steps.iter().rfind(open)) {
         output::say(&format!("{}: could not {}", state.name, step.what));
     }
     for failure in &state.failures {
@@ -156,17 +202,11 @@ fn explain(cloud: &Cloud, state: &State, is_kept: bool) {
     let log = cloud.store(&state.name).folder().join("logs/head.log");
     if let Ok(text) = std::fs::read_to_string(&log) {
         let lines: Vec<_> = text.lines().collect();
-        output::say(&format!("the end of {}:", log.display()));
+        output::say("the end of the head node's log:");
         for line in &lines[lines.len().saturating_sub(10)..] {
             output::say(&format!("  {line}"));
         }
     }
-    let name = &state.name;
-    let look = match is_kept {
-        true => format!("the head node is kept: look with `elastane cluster ssh {name}`"),
-        false => format!("its logs are kept: `elastane cluster export-logs {name}`"),
-    };
-    output::say(&format!("{look}, then `elastane cluster delete {name}`"));
 }
 
 /// The region of the file or of the command line, which must not contradict each other.
@@ -230,7 +270,7 @@ pub(super) fn update(args: &UpdateArgs, cloud: &Cloud, interrupts: &Interrupts) 
     let state = life::wait_created(cloud, &args.name, |state| steps.show(state))?;
     steps.finish();
     if state.status == ClusterStatus::UpdateFailed {
-        explain(cloud, &state, true);
+        explain(cloud, &state);
         return Ok(Verdict::Failed);
     }
     Ok(Verdict::Passed)

@@ -9,145 +9,21 @@
 #[expect(dead_code, reason = "other tests use more of it")]
 mod running;
 
+mod fabric;
+mod failures;
+mod nodes;
+mod site;
+
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };
 
-use cloud::client::Ec2;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use running::{Finished, Running, elastane, eventually, timed};
-
-/// How long jobs and nodes may take on a machine that does other things as well.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A cloud in a folder of its own, and a key pair to log in with.
-struct Site {
-    folder: TempDir,
-}
-
-impl Site {
-    fn start(capacity: &[&str]) -> Self {
-        let site = Self { folder: tempfile::tempdir().expect("a folder") };
-        let mut arguments = vec!["cloud", "up"];
-        for limit in capacity {
-            arguments.extend(["--capacity", limit]);
-        }
-        site.run(&arguments).success();
-        let answer = site.ec2().call("CreateKeyPair", &[("KeyName", "hpc-cluster".to_owned())]);
-        let answer = answer.expect("a key pair");
-        let key = site.path("key.pem");
-        fs::write(&key, answer.get("keyMaterial").expect("a key")).expect("written");
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("changed");
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_elastane"), site.path("pcluster")).unwrap();
-        site
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn ec2(&self) -> Ec2 {
-        let (endpoint, region, credentials) =
-            cloud::agent::reach(&self.path("cloud")).expect("the cloud is up");
-        Ec2::new(endpoint, &region, credentials)
-    }
-
-    fn subnet(&self) -> String {
-        let answer = self.ec2().call("DescribeSubnets", &[]).expect("subnets");
-        let first = answer.items("subnetSet").next().and_then(|item| item.get("subnetId"));
-        first.expect("a subnet").to_owned()
-    }
-
-    fn command(&self, mut command: Command) -> Command {
-        command.env("ELASTANE_CLOUD_DIR", self.path("cloud")).current_dir(self.folder.path());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Finished {
-        Running::start(self.command(elastane(arguments))).finish()
-    }
-
-    /// The program by the name of ParallelCluster's.
-    fn pcluster(&self, arguments: &str) -> Finished {
-        let mut command = Command::new(self.path("pcluster"));
-        command.args(arguments.split(' '));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running::start(self.command(command)).finish()
-    }
-
-    /// What a command prints on the head node.
-    #[track_caller]
-    fn on_head(&self, cluster: &str, line: &str) -> String {
-        let finished = self.run(&["cluster", "ssh", cluster, "-i", "key.pem", "--", line]);
-        assert_eq!(finished.status, 0, "{line}: {finished:?}");
-        finished.stdout
-    }
-
-    /// Waits until a command on the head node prints what is expected.
-    #[track_caller]
-    fn until(&self, cluster: &str, line: &str, is_so: impl Fn(&str) -> bool) -> String {
-        let mut said = String::new();
-        eventually(line, PATIENCE, || {
-            said = self.on_head(cluster, line);
-            is_so(&said)
-        });
-        said
-    }
-
-    /// Lives of instances with a tag of ParallelCluster's: their ids.
-    fn live(&self, tag: &str, value: &str) -> Vec<String> {
-        let filters = [
-            ("Filter.1.Name", format!("tag:parallelcluster:{tag}")),
-            ("Filter.1.Value.1", value.to_owned()),
-            ("Filter.2.Name", "instance-state-name".to_owned()),
-            ("Filter.2.Value.1", "running".to_owned()),
-            ("Filter.2.Value.2", "pending".to_owned()),
-        ];
-        let answer = self.ec2().call("DescribeInstances", &filters).expect("instances");
-        let instances = answer.items("reservationSet").flat_map(|it| it.items("instancesSet"));
-        instances.filter_map(|it| it.get("instanceId").map(str::to_owned)).collect()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).expect("written");
-    }
-
-    /// Nothing of any cluster is left in the cloud.
-    #[track_caller]
-    fn assert_empty(&self) {
-        let left: Vec<_> = fs::read_dir(self.path("cloud/filesystems"))
-            .map(|entries| entries.flatten().map(|entry| entry.file_name()).collect())
-            .unwrap_or_default();
-        assert_eq!(left, [""; 0]);
-        assert_eq!(self.live("version", "3.11.1"), [""; 0]);
-        for (action, list, name) in [
-            ("DescribeSecurityGroups", "securityGroupInfo", "groupName"),
-            ("DescribePlacementGroups", "placementGroupSet", "groupName"),
-        ] {
-            let answer = self.ec2().call(action, &[]).expect("an answer");
-            let names = answer.items(list).filter_map(|item| item.get(name));
-            let own: Vec<_> = names.filter(|name| *name != "default").collect();
-            assert_eq!(own, [""; 0], "{action}");
-        }
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        // A test that failed has nothing to add to why it did.
-        drop(self.run(&["cloud", "down", "--delete"]));
-    }
-}
-
-fn document(finished: &Finished) -> Value {
-    serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"))
-}
+use running::{Running, eventually, timed};
+use site::{PATIENCE, Site, document, two_queues};
 
 #[test]
 fn guide_works_from_configure_to_delete() {
@@ -210,11 +86,6 @@ fn guide_works_from_configure_to_delete() {
     let gone = site.pcluster(describe);
     assert_eq!(gone.status, 1, "{gone:?}");
     assert!(document(&gone)["message"].to_string().contains("does not exist"), "{gone:?}");
-}
-
-/// Two queues: static and dynamic nodes with EFA, and small ones that run one job each.
-fn two_queues(site: &Site) -> String {
-    include_str!("two-queues.yaml").replace("@subnet@", &site.subnet())
 }
 
 /// The head node boots again while a job runs and another waits.
@@ -352,27 +223,6 @@ fn no_capacity_is_said_and_the_job_runs_when_there_is_some() {
     site.until("two", "squeue -h", str::is_empty);
     let said = site.on_head("two", "cat narrow.out");
     assert_eq!(said.lines().count(), 2, "{said}");
-    site.run(&["cluster", "delete", "two"]).success();
-    site.assert_empty();
-}
-
-#[test]
-fn failed_creation_names_the_step_and_leaves_no_instance() {
-    let site = Site::start(&[]);
-    let text = two_queues(&site).replace("head configured", "no room; exit 7; echo");
-    site.write("cluster.yaml", &text);
-    let failed = site.run(&["cluster", "create", "two", "--config", "cluster.yaml"]);
-    assert_eq!(failed.status, 1, "{failed:?}");
-    assert!(failed.stderr.contains("run OnNodeConfigured of the head node: failed"), "{failed:?}");
-    assert!(failed.stderr.contains("exit status: 7"), "{failed:?}");
-    eventually("instances end", PATIENCE, || site.live("version", "3.11.1").is_empty());
-    let described = site.pcluster("describe-cluster -n two");
-    let described = document(&described);
-    assert_eq!(described["clusterStatus"], "CREATE_FAILED", "{described}");
-    let code = &described["failures"][0]["failureCode"];
-    assert_eq!(code, "OnNodeConfiguredExecutionFailure", "{described}");
-    site.run(&["cluster", "export-logs", "two", "--output-file", "logs.tar.gz"]).success();
-    assert!(fs::metadata(site.path("logs.tar.gz")).unwrap().len() > 0);
     site.run(&["cluster", "delete", "two"]).success();
     site.assert_empty();
 }

@@ -23,6 +23,7 @@ mod types;
 
 pub use service::{Service, StateError};
 pub use settings::{Capacity, Settings};
+pub use types::InstanceType;
 
 /// A request as it came in, whole.
 pub type HttpRequest = http::Request<Vec<u8>>;

@@ -7,15 +7,20 @@ use super::error::ApiError;
 /// One line for each type. The figures are those that EC2's DescribeInstanceTypes gives.
 const TABLE: &str = include_str!("../../data/instance-types.csv");
 
-/// An instance type.
+/// An instance type, with the figures that DescribeInstanceTypes gives.
 #[derive(Debug, Clone)]
-pub(crate) struct InstanceType {
-    pub(crate) name: &'static str,
-    pub(crate) architectures: Vec<&'static str>,
-    pub(crate) vcpus: u32,
-    pub(crate) cores: u32,
+pub struct InstanceType {
+    /// Such as `c5n.18xlarge`.
+    pub name: &'static str,
+    /// Such as `x86_64`.
+    pub architectures: Vec<&'static str>,
+    /// Threads that run at once.
+    pub vcpus: u32,
+    /// Cores that those threads share.
+    pub cores: u32,
     pub(crate) threads_per_core: u32,
-    pub(crate) memory_mib: u64,
+    /// Memory, in MiB.
+    pub memory_mib: u64,
     /// 0 where EC2 does not say.
     pub(crate) clock_ghz: f64,
     pub(crate) processor: &'static str,
@@ -26,7 +31,7 @@ pub(crate) struct InstanceType {
     pub(crate) interfaces: u32,
     pub(crate) addresses_per_interface: u32,
     /// How many interfaces may have EFA; 0 without EFA.
-    pub(crate) efa_interfaces: u32,
+    pub efa_interfaces: u32,
     pub(crate) placement: Vec<&'static str>,
     pub(crate) hypervisor: Option<&'static str>,
     pub(crate) ena: &'static str,
@@ -54,6 +59,30 @@ pub(crate) struct Gpu {
 }
 
 impl InstanceType {
+    /// The type of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        all().get(name)
+    }
+
+    /// The names of all types, in order.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        all().keys().copied()
+    }
+
+    /// How many network cards it has.
+    #[must_use]
+    pub fn card_count(&self) -> u32 {
+        u32::try_from(self.cards.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many GPUs it has, and who makes them.
+    #[must_use]
+    pub fn gpus(&self) -> Option<(u32, &'static str)> {
+        let maker = self.gpus.first()?.maker;
+        Some((self.gpus.iter().map(|gpu| gpu.count).sum(), maker))
+    }
+
     fn has(&self, flag: char) -> bool {
         self.flags.contains(flag)
     }
@@ -83,12 +112,15 @@ impl InstanceType {
         self.has('r')
     }
 
-    pub(crate) fn usage_classes(&self) -> impl Iterator<Item = &'static str> {
+    /// `on-demand`, `spot` and `capacity-block`, as far as they are offered.
+    pub fn usage_classes(&self) -> impl Iterator<Item = &'static str> {
         let classes = [('o', "on-demand"), ('s', "spot"), ('k', "capacity-block")];
         classes.into_iter().filter(|(flag, _)| self.has(*flag)).map(|(_, name)| name)
     }
 
-    pub(crate) fn supports_placement(&self, strategy: &str) -> bool {
+    /// Whether it may be in placement groups of a strategy: `cluster`, `partition` or `spread`.
+    #[must_use]
+    pub fn supports_placement(&self, strategy: &str) -> bool {
         self.placement.contains(&strategy)
     }
 

@@ -32,9 +32,12 @@ const SOCKET: &str = "/run/elastane/ec2.sock";
 /// Open MPI binds the first process of each machine to the first processor, which all share.
 const ENVIRONMENT: [(&str, &str); 1] = [("OMPI_MCA_hwloc_base_binding_policy", "none")];
 /// Debian's Open MPI reads this file, in which its packager switches libfabric off; of what is left
-/// on, one-sided communication by `rdma` crashes.
-const OPEN_MPI: (&str, [&str; 2]) =
-    ("/etc/openmpi/openmpi-mca-params.conf", ["mtl = ofi", "osc = sm,pt2pt"]);
+/// on, one-sided communication by `rdma` crashes. Of several providers it would take the first,
+/// which may be one for TCP, and without any go on without libfabric, neither with a word.
+const OPEN_MPI: (&str, [&str; 4]) = (
+    "/etc/openmpi/openmpi-mca-params.conf",
+    ["pml = cm", "mtl = ofi", "mtl_ofi_provider_include = efa", "osc = sm,pt2pt"],
+);
 const FLOWS: Flows = Flows { classes: FLOW_CLASSES, near: NEAR_CLASS, far: FAR_CLASS };
 
 /// What the machines of a cloud are made with.

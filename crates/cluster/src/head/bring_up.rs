@@ -38,6 +38,9 @@ use crate::{
 /// How long munge and slurmctld may take.
 const SERVICES: Duration = Duration::from_secs(60);
 
+/// How often slurmctld may end before it is given up.
+const ATTEMPTS: u32 = 3;
+
 /// Sets this instance up as a head node, and looks after its cluster until the instance ends.
 ///
 /// # Errors
@@ -171,6 +174,7 @@ fn bring_up(
         full: BTreeMap::new(),
         orphans: BTreeMap::new(),
     };
+    looping.lose_gone()?;
     if is_first {
         if config.resources().any(|(_, resource)| resource.min_count() > 0) {
             step(steps::STATIC_NODES, &mut || looping.start_static(&asked))?;
@@ -268,12 +272,22 @@ fn start_slurm(
         log: journal.folder().join("slurmctld.out"),
     };
     let controller = setup::start(plan, journal)?;
-    let up = setup::wait("slurmctld", SERVICES, control::is_up);
-    up.map_err(|error| {
-        let said = crate::journal::tail(Path::new("/var/log/slurmctld.log"), 10);
-        NodeError::Slurm(format!("{error}. It said:\n{said}"))
-    })?;
-    Ok([controller, munge])
+    let mut is_up = false;
+    // One that cannot read its configuration ends at once, and will again.
+    let waited = setup::wait("slurmctld", SERVICES, || {
+        is_up = control::is_up();
+        is_up || controller.ends() >= ATTEMPTS
+    });
+    if is_up {
+        return Ok([controller, munge]);
+    }
+    let why = match waited {
+        Ok(()) => format!("slurmctld ended {ATTEMPTS} times"),
+        Err(error) => error.to_string(),
+    };
+    let logs = [PathBuf::from("/var/log/slurmctld.log"), journal.folder().join("slurmctld.out")];
+    let said = logs.map(|log| crate::journal::tail(&log, 10)).join("\n");
+    Err(NodeError::Slurm(format!("{why}. It said:\n{}", said.trim())))
 }
 
 /// The user that logs in: a key of its own that every node takes, for their homes are shared.

@@ -194,6 +194,7 @@ impl Loop {
         self.note_ready(&state, &nodes)?;
         self.replace_lost(&nodes, &instances)?;
         self.read_failures()?;
+        self.lose_late(&nodes)?;
         self.end_orphans(&nodes, &instances)?;
         self.follow_fleet(&state, &nodes)?;
         self.reopen(&nodes)?;
@@ -237,6 +238,40 @@ impl Loop {
             }
         }
         Ok(())
+    }
+
+    /// Nodes whose instances ended while the head node did not run: Slurm counts on them still.
+    pub(super) fn lose_gone(&mut self) -> Result<(), NodeError> {
+        let gone = self.register.take_gone();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let nodes = control::nodes()?;
+        for (name, instance) in gone {
+            let is_counted_on = |node: &&NodeState| node.name == name && !node.is_powered_down();
+            if nodes.iter().any(|node| is_counted_on(&node)) {
+                let what = format!("its instance {instance} ended while the head node did not run");
+                self.lose(&name, &what, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nodes that have not registered in the time they have for it.
+    fn lose_late(&mut self, nodes: &[NodeState]) -> Result<(), NodeError> {
+        let seconds = self.config.compute_timeout();
+        let limit = u64::from(seconds) * 1000;
+        let now = clock::now();
+        let late: Vec<_> = self
+            .register
+            .nodes()
+            .filter(|(_, entry)| !entry.was_ready && now.saturating_sub(entry.launched) > limit)
+            .map(|(name, _)| name.clone())
+            // One that registered before this head node booted is ready, or busy ending.
+            .filter(|name| nodes.iter().any(|node| node.name == *name && node.is_powering_up()))
+            .collect();
+        let what = format!("it was not set up within {seconds} s (ComputeNodeBootstrapTimeout)");
+        late.iter().try_for_each(|name| self.lose(name, &what, true))
     }
 
     /// A node is gone: its jobs run again elsewhere, its instance ends, and its name can be used

@@ -15,6 +15,8 @@ pub(crate) struct Register {
     /// The head node's line in the file of hosts.
     head: (Ipv4Addr, String),
     nodes: BTreeMap<String, Entry>,
+    /// Nodes that had an instance when this head node last ran, and have none now.
+    gone: Vec<(String, String)>,
 }
 
 /// A node's instance.
@@ -29,8 +31,8 @@ pub(crate) struct Entry {
 }
 
 impl Register {
-    /// Reads what is known. `live` are the instances there are, with their addresses; entries of
-    /// others are forgotten.
+    /// Reads what is known. `live` are the instances there are, with their addresses; others are
+    /// [gone](Self::take_gone).
     pub(crate) fn open(
         folder: impl Into<PathBuf>,
         hosts: impl Into<PathBuf>,
@@ -41,6 +43,7 @@ impl Register {
         let folder = folder.into();
         fs::create_dir_all(&folder)?;
         let mut nodes = BTreeMap::new();
+        let mut gone = Vec::new();
         for file in fs::read_dir(&folder)? {
             let file = file?;
             let instance = file.file_name().to_string_lossy().into_owned();
@@ -50,10 +53,15 @@ impl Register {
                     let entry = Entry { instance, address, launched: now, was_ready: false };
                     nodes.insert(name, entry);
                 }
-                None => fs::remove_file(file.path())?,
+                None => {
+                    fs::remove_file(file.path())?;
+                    gone.push((name, instance));
+                }
             }
         }
-        let register = Self { folder, hosts: hosts.into(), head, nodes };
+        // Of a name that was launched again, the instance that lives counts.
+        gone.retain(|(name, _)| !nodes.contains_key(name));
+        let register = Self { folder, hosts: hosts.into(), head, nodes, gone };
         register.write_hosts()?;
         Ok(register)
     }
@@ -77,6 +85,11 @@ impl Register {
         // It is not read for an instance that is gone.
         fs::remove_file(self.folder.join(&entry.instance)).ok();
         Some(entry)
+    }
+
+    /// Nodes whose instances ended while this head node did not run, each with its instance.
+    pub(crate) fn take_gone(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.gone)
     }
 
     /// The instance of a node.
@@ -135,8 +148,9 @@ mod tests {
         assert!(text.contains("10.0.0.4 head\n10.0.0.5 q-dy-r-1\n10.0.0.6 q-dy-r-2\n"), "{text}");
         // Another boot, after one of the two went.
         let live = BTreeMap::from([("i-2".to_owned(), Ipv4Addr::new(10, 0, 0, 6))]);
-        let register = open(&live);
+        let mut register = open(&live);
         assert_eq!(register.of("q-dy-r-1"), None);
+        assert_eq!(register.take_gone(), [("q-dy-r-1".to_owned(), "i-1".to_owned())]);
         assert_eq!(register.of("q-dy-r-2"), Some(&entry("i-2", 6)));
         assert!(!nodes.join("i-1").exists());
     }

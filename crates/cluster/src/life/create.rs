@@ -45,29 +45,34 @@ pub fn create(
     let state = new_state(request);
     store.create(&state, &request.document.text)?;
     watch(&state);
-    match begin(cloud, &store, request, &mut watch) {
-        Ok(state) => Ok(state),
-        Err(error) => {
-            let state = store.change(|state| {
-                let open =
-                    state.steps.iter().find(|step| step.began.is_some() && step.ended.is_none());
-                if let Some(what) = open.map(|step| step.what.clone()) {
-                    state.fail(&what, &error.to_string());
-                }
-                state.status = ClusterStatus::CreateFailed;
-                state.failures.push(Failure {
-                    failure_code: "ResourceCreationFailure".to_owned(),
-                    failure_reason: error.to_string(),
-                });
-                state.clone()
+    begin(cloud, &store, request, &mut watch).or_else(|error| {
+        let mut state = store.read().unwrap_or(state);
+        fail(&mut state, &error);
+        // A full disk keeps the record as it is; what was made goes all the same.
+        store.change(|state| fail(state, &error)).ok();
+        watch(&state);
+        if request.rollback {
+            super::delete::undo(cloud, &state).map_err(|why| LifeError::Undone {
+                cause: error.to_string(),
+                why: why.to_string(),
+                name: request.name.to_owned(),
             })?;
-            watch(&state);
-            if request.rollback {
-                super::delete::clean_up(cloud, &state)?;
-            }
-            Err(error)
         }
+        Err(error)
+    })
+}
+
+/// Notes that the part under way failed, and the creation with it.
+fn fail(state: &mut State, error: &LifeError) {
+    let open = state.steps.iter().find(|step| step.began.is_some() && step.ended.is_none());
+    if let Some(what) = open.map(|step| step.what.clone()) {
+        state.fail(&what, &error.to_string());
     }
+    state.status = ClusterStatus::CreateFailed;
+    state.failures.push(Failure {
+        failure_code: "ResourceCreationFailure".to_owned(),
+        failure_reason: error.to_string(),
+    });
 }
 
 fn new_state(request: &Request<'_>) -> State {

@@ -36,8 +36,25 @@ pub fn delete(cloud: &Cloud, name: &str) -> Result<State, LifeError> {
     Ok(state)
 }
 
+/// Takes away what is left of a creation that failed.
+///
+/// # Errors
+///
+/// When there is no such cluster, or something of it cannot be taken away.
+pub fn discard(cloud: &Cloud, name: &str) -> Result<(), LifeError> {
+    undo(cloud, &cloud.store(name).read()?)
+}
+
+/// Takes away all that a creation has made. Nobody has used it yet, so that folders which would
+/// stay go as well, unless an earlier cluster left something in them.
+pub(super) fn undo(cloud: &Cloud, state: &State) -> Result<(), LifeError> {
+    clean_up(cloud, state)?;
+    folders::remove_empty(cloud, &state.name, &state.resources.retained);
+    folders::remove(cloud, &state.resources.folders, &state.resources.retained)
+}
+
 /// Ends the instances and takes the groups away; the folders stay.
-pub(super) fn clean_up(cloud: &Cloud, state: &State) -> Result<(), LifeError> {
+fn clean_up(cloud: &Cloud, state: &State) -> Result<(), LifeError> {
     let launcher = cloud.launcher(&state.name);
     let begin = clock::instant();
     loop {
@@ -56,7 +73,7 @@ pub(super) fn clean_up(cloud: &Cloud, state: &State) -> Result<(), LifeError> {
         std::thread::park_timeout(Duration::from_millis(20));
     }
     loop {
-        match groups::remove(cloud, &state.resources) {
+        match groups::remove(cloud, &state.name, &state.resources) {
             Err(error) if is_in_use(&error) && begin.elapsed() < PATIENCE => {
                 std::thread::park_timeout(Duration::from_millis(50));
             }

@@ -115,3 +115,12 @@ pub(super) fn remove(
     }
     Ok(())
 }
+
+/// Takes away folders of the cluster's own that would stay, if nothing is in them.
+pub(super) fn remove_empty(cloud: &Cloud, cluster: &str, retained: &[String]) {
+    let own = format!("{cluster}.");
+    for folder in retained.iter().filter(|folder| folder.starts_with(&own)) {
+        // What holds something is what was to be kept.
+        fs::remove_dir(cloud.filesystems.join(folder)).ok();
+    }
+}

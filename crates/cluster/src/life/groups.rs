@@ -98,15 +98,16 @@ fn make_placement_groups(
 ) -> Result<(), LifeError> {
     for name in placement_groups(cluster, config) {
         let parameters = [("GroupName", name.clone()), ("Strategy", "cluster".to_owned())];
-        match cloud.ec2.call("CreatePlacementGroup", &parameters) {
-            Err(error) if error.code == "InvalidPlacementGroup.Duplicate" => {}
-            other => drop(other?),
-        }
+        // Noted before it is made: one that is noted and was not made is no trouble later.
         note(&|resources| {
             if !resources.placement_groups.contains(&name) {
                 resources.placement_groups.push(name.clone());
             }
         })?;
+        match cloud.ec2.call("CreatePlacementGroup", &parameters) {
+            Err(error) if error.code == "InvalidPlacementGroup.Duplicate" => {}
+            other => drop(other?),
+        }
     }
     Ok(())
 }
@@ -133,7 +134,7 @@ pub(super) fn add_placement_groups(
 }
 
 /// Takes all groups away. Those that are gone already are no error; those in use are.
-pub(super) fn remove(cloud: &Cloud, resources: &Resources) -> Result<(), CallError> {
+pub(super) fn remove(cloud: &Cloud, cluster: &str, resources: &Resources) -> Result<(), CallError> {
     for name in &resources.placement_groups {
         let gone = cloud.ec2.call("DeletePlacementGroup", &[("GroupName", name.clone())]);
         ignore(gone.map(drop), "InvalidPlacementGroup.Unknown")?;
@@ -152,11 +153,24 @@ pub(super) fn remove(cloud: &Cloud, resources: &Resources) -> Result<(), CallErr
             ignore(revoked, "InvalidGroup.NotFound")?;
         }
     }
-    for id in resources.groups.values() {
+    let unnoted = tagged(cloud, cluster)?;
+    let unnoted = unnoted.iter().filter(|id| !resources.groups.values().any(|known| known == *id));
+    for id in resources.groups.values().chain(unnoted) {
         let gone = cloud.ec2.call("DeleteSecurityGroup", &[("GroupId", id.clone())]);
         ignore(gone.map(drop), "InvalidGroup.NotFound")?;
     }
     Ok(())
+}
+
+/// Security groups with the cluster's tag: also one whose maker was killed before it was noted.
+fn tagged(cloud: &Cloud, cluster: &str) -> Result<Vec<String>, CallError> {
+    let filters = [
+        ("Filter.1.Name", "tag:parallelcluster:cluster-name".to_owned()),
+        ("Filter.1.Value.1", cluster.to_owned()),
+    ];
+    let answer = cloud.ec2.call("DescribeSecurityGroups", &filters)?;
+    let ids = answer.items("securityGroupInfo").filter_map(|item| item.get("groupId"));
+    Ok(ids.map(str::to_owned).collect())
 }
 
 fn ignore(result: Result<(), CallError>, code: &str) -> Result<(), CallError> {

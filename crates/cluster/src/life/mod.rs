@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod folders;
 mod groups;
+mod revive;
 mod update;
 
 use std::{fs, io, path::PathBuf};
@@ -17,7 +18,8 @@ use thiserror::Error;
 
 pub use checks::check;
 pub use create::{Request, create, wait_created};
-pub use delete::delete;
+pub use delete::{delete, discard};
+pub use revive::revive;
 pub use update::{Refused, update};
 
 use crate::{
@@ -66,6 +68,19 @@ pub enum LifeError {
         programs: String,
         /// What brings it.
         packages: String,
+    },
+    /// A creation failed, and so did taking away what it had made.
+    #[error(
+        "{cause}; and what was made could not be taken away: {why}. Once that is put right: \
+         elastane cluster delete {name}"
+    )]
+    Undone {
+        /// Why the creation failed.
+        cause: String,
+        /// Why something is left.
+        why: String,
+        /// The cluster.
+        name: String,
     },
     /// The cluster is in no state for it.
     #[error("{0}")]

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicI32, AtomicU32, Ordering},
         mpsc::{self, RecvTimeoutError, Sender},
     },
     thread,
@@ -41,6 +41,8 @@ pub(crate) struct Plan {
 pub(crate) struct Service {
     /// The process, 0 if there is none.
     process: Arc<AtomicI32>,
+    /// How often it has ended.
+    ends: Arc<AtomicU32>,
     /// Ends the pause before a start.
     wake: Sender<()>,
 }
@@ -49,20 +51,27 @@ impl Service {
     /// Starts it, for the first time and from then on whenever it has ended.
     pub(crate) fn start(plan: Plan, journal: Journal) -> io::Result<Self> {
         let process = Arc::new(AtomicI32::new(0));
+        let ends = Arc::new(AtomicU32::new(0));
         let (wake, awakened) = mpsc::channel();
-        let shared = Arc::clone(&process);
+        let (shared, counted) = (Arc::clone(&process), Arc::clone(&ends));
         thread::Builder::new().name(plan.name.to_owned()).spawn(move || {
             loop {
                 match run(&plan, &shared) {
                     Ok(how) => journal.say(&format!("{} ended: {how}", plan.name)),
                     Err(error) => journal.say(&format!("cannot start {}: {error}", plan.name)),
                 }
+                counted.fetch_add(1, Ordering::SeqCst);
                 if awakened.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
                     return;
                 }
             }
         })?;
-        Ok(Self { process, wake })
+        Ok(Self { process, ends, wake })
+    }
+
+    /// How often it has ended, or could not be started.
+    pub(crate) fn ends(&self) -> u32 {
+        self.ends.load(Ordering::SeqCst)
     }
 
     /// Ends it, so that it starts anew.

@@ -2,17 +2,20 @@
 
 use std::{fmt::Write as _, net::Ipv4Addr};
 
+use cloud::ec2::InstanceType;
 use serde_json::Value as Json;
 
 use super::nodes::NodeKind;
 use crate::{
     config::{ComputeResource, Config, Queue},
     paths,
-    types::InstanceType,
 };
 
 /// How much of an instance's memory jobs may have, in percent; the system needs the rest.
 const MEMORY_PERCENT: u64 = 95;
+
+/// How much longer than a node may take Slurm waits for it, in seconds.
+const RESUME_SLACK: u32 = 60;
 
 /// What a configuration is made for.
 pub(crate) struct Site<'a> {
@@ -34,14 +37,14 @@ pub(crate) struct NodeFigures {
 impl NodeFigures {
     /// Of the types that are known; one CPU if none is.
     pub(crate) fn of(resource: &ComputeResource) -> Self {
-        let types: Vec<_> = resource.types().into_iter().filter_map(InstanceType::find).collect();
+        let types: Vec<_> = resource.types().into_iter().filter_map(InstanceType::named).collect();
         let one_thread = resource.disable_simultaneous_multithreading == Some(true);
         let cpus = |it: &InstanceType| if one_thread { it.cores } else { it.vcpus };
         let memory = types.iter().map(|it| it.memory_mib).min().unwrap_or(1024);
         Self {
             cpus: types.iter().map(|it| cpus(it)).min().unwrap_or(1).max(1),
             memory: resource.schedulable_memory.unwrap_or(memory * MEMORY_PERCENT / 100).max(1),
-            gpus: types.iter().map(|it| it.gpus).min().unwrap_or(0),
+            gpus: types.iter().map(|it| it.gpus().map_or(0, |(count, _)| count)).min().unwrap_or(0),
         }
     }
 }
@@ -62,7 +65,8 @@ pub(crate) fn slurm_conf(config: &Config, site: &Site<'_>) -> String {
         ("state", paths::SLURM_STATE.to_owned()),
         ("programs", paths::PROGRAMS.to_owned()),
         ("select", select.to_owned()),
-        ("resume", config.compute_timeout().to_string()),
+        // The loop, which knows more of a node than Slurm, gives it up first.
+        ("resume", (config.compute_timeout() + RESUME_SLACK).to_string()),
         ("idle", idle),
     ];
     let mut text = include_str!("slurm.conf").to_owned();

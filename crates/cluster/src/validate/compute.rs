@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use cloud::ec2::InstanceType;
+
 use super::{Findings, queues, resources};
-use crate::{
-    config::{ComputeResource, Config, Queue, nearest},
-    types::{self, InstanceType},
-};
+use crate::config::{ComputeResource, Config, Queue, nearest};
 
 pub(super) fn check(config: &Config, found: &mut Findings) {
     let head = config.head_node.instance_type.as_deref();
@@ -56,9 +55,9 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
 
 /// The type of a name, or a finding.
 fn known(name: &str, path: &str, found: &mut Findings) -> Option<&'static InstanceType> {
-    let kind = InstanceType::find(name);
+    let kind = InstanceType::named(name);
     if kind.is_none() {
-        let near = nearest(name, types::all().keys().copied());
+        let near = nearest(name, InstanceType::names());
         let hint = near.map(|near| format!(": did you mean {near}?")).unwrap_or_default();
         let message = format!("{name} is no instance type{hint}");
         found.error("InstanceTypeValidator", path, message);
@@ -141,7 +140,7 @@ fn alike(types: &[&'static InstanceType], path: &str, found: &mut Findings) {
             );
             found.error("InstancesCPUValidator", &path, message);
         }
-        if (other.gpus, other.gpu_maker) != (first.gpus, first.gpu_maker) {
+        if other.gpus() != first.gpus() {
             let message = format!(
                 "{} and {} have different accelerators: types of one resource have the same",
                 first.name, other.name
@@ -159,7 +158,7 @@ fn capacity(queue: &Queue, types: &[&'static InstanceType], path: &str, found: &
         }
         return;
     }
-    for kind in types.iter().filter(|kind| !kind.is_spot) {
+    for kind in types.iter().filter(|kind| !kind.usage_classes().any(|class| class == "spot")) {
         let message = format!("{} cannot be had as a spot instance", kind.name);
         found.error("CapacityTypeValidator", path, message);
     }

@@ -1,10 +1,9 @@
 //! EFA and placement groups.
 
+use cloud::ec2::InstanceType;
+
 use super::{Findings, queues, resources};
-use crate::{
-    config::{ComputeResource, Config, Queue},
-    types::InstanceType,
-};
+use crate::config::{ComputeResource, Config, Queue};
 
 pub(super) fn check(config: &Config, found: &mut Findings) {
     for (path, queue) in queues(config) {
@@ -37,7 +36,7 @@ fn types(resource: &ComputeResource, path: &str, found: &mut Findings) {
         let message = "GdrSupport needs EFA: set Enabled to true";
         found.error(validator, &path, message);
     }
-    for kind in resource.types().into_iter().filter_map(InstanceType::find) {
+    for kind in resource.types().into_iter().filter_map(InstanceType::named) {
         if resource.has_efa() && kind.efa_interfaces == 0 {
             let message =
                 format!("{} has no EFA: set Enabled to false, or use another type", kind.name);
@@ -111,8 +110,8 @@ fn cluster_groups(queue: &Queue, path: &str, found: &mut Findings) {
             continue;
         }
         let place = place(resource, &of_queue, &path);
-        let types: Vec<_> = resource.types().into_iter().filter_map(InstanceType::find).collect();
-        for kind in types.iter().filter(|kind| !kind.has_cluster_placement) {
+        let types: Vec<_> = resource.types().into_iter().filter_map(InstanceType::named).collect();
+        for kind in types.iter().filter(|kind| !kind.supports_placement("cluster")) {
             let message = format!("{} cannot be in a placement group of this kind", kind.name);
             found.error("InstanceTypePlacementGroupValidator", &place, message);
         }
