@@ -45,9 +45,11 @@ fn failure_at_any_step_of_a_start_leaves_nothing() {
 #[test]
 fn options_of_the_first_start_are_kept() {
     let cloud = Cloud::new();
+    let before = Traces::now(cloud.path());
     assert!(cloud.elastane(&["up", "--region", "eu-central-1"]).status.success());
     let network = cloud.running().network;
     assert!(cloud.elastane(&["down"]).status.success());
+    eventually("nothing is left", || Traces::now(cloud.path()) == before);
     let said = refused(&cloud, &["--region", "us-west-2"]);
     assert!(said.contains("--region us-west-2: this cloud began with eu-central-1"), "{said}");
     let said = refused(&cloud, &["--network", "10.1.0.0/16"]);

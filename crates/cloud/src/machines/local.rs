@@ -200,6 +200,9 @@ impl LocalMachines {
 impl Drop for LocalMachines {
     fn drop(&mut self) {
         self.names.stop(&self.enclave);
+        // The kernel takes it away some time after the last process of its network namespace,
+        // and whoever waited for our end shall find nothing.
+        Router::clear(&self.premises.uplink).ok();
     }
 }
 
