@@ -30,8 +30,6 @@ pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf> {
     let program = env::current_exe().context("cannot tell where this program is")?;
     let beside = program.parent().unwrap_or(Path::new("/"));
     places.extend([beside.join(FILE), beside.join(BUILT), beside.join("../lib").join(FILE)]);
-    // Where cargo leaves it when it builds no more than tests need.
-    places.push(beside.join("deps").join(BUILT));
     if let Some(found) = places.iter().find_map(|place| ours(place)) {
         return Ok(found);
     }

@@ -10,6 +10,8 @@ use std::{
 use hosts::{Host, Network};
 use tempfile::TempDir;
 
+use crate::provider_library::library;
+
 /// An MPI that `cargo xtask test --only applications` installs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mpi {
@@ -65,18 +67,6 @@ pub(crate) fn installed(path: &str) -> PathBuf {
     let installs = "cargo xtask test --only applications installs it";
     assert!(path.exists(), "no {}: {installs}", path.display());
     path
-}
-
-/// The provider: `ELASTANE_PROVIDER_LIBRARY`, or as tests of the whole workspace build it.
-fn library() -> PathBuf {
-    if let Some(named) = env::var_os("ELASTANE_PROVIDER_LIBRARY") {
-        return named.into();
-    }
-    let folder = Path::new(env!("CARGO_BIN_EXE_elastane")).parent().expect("a folder");
-    let places = ["libelastane_fi.so", "deps/libelastane_fi.so"].map(|name| folder.join(name));
-    let modified = |path: &&PathBuf| fs::metadata(path).and_then(|file| file.modified()).ok();
-    let newest = places.iter().filter(|path| path.exists()).max_by_key(modified);
-    newest.unwrap_or_else(|| panic!("none of {places:?} was built")).clone()
 }
 
 /// What carries the messages.

@@ -5,6 +5,10 @@
 //! To be run one test at a time, as `cargo xtask test --only applications` does, which installs
 //! what is run: ranks that spin take each other's processors.
 
+#[path = "../end_to_end/provider_library.rs"]
+#[expect(dead_code, reason = "other tests use more of it")]
+mod provider_library;
+
 mod imb;
 mod job;
 mod mpi4py;

@@ -13,6 +13,8 @@ mod mpi;
 mod perf_command;
 mod perftest;
 mod perftest_options;
+#[expect(dead_code, reason = "other tests use more of it")]
+mod provider_library;
 mod providers;
 mod real_hosts;
 mod running;

@@ -14,6 +14,8 @@ use cloud::{
 };
 use tempfile::TempDir;
 
+use crate::provider_library;
+
 /// Rounds of looking for what takes time, and what one lasts.
 const ROUNDS: u32 = 6000;
 const ROUND: Duration = Duration::from_millis(10);
@@ -46,6 +48,7 @@ impl Cloud {
         let mut command = Command::new(env!("CARGO_BIN_EXE_elastane"));
         command.arg("cloud").args(arguments).env("ELASTANE_CLOUD_DIR", self.path());
         command.env_remove("ELASTANE_LOG").stdin(Stdio::null());
+        provider_library::offer(&mut command);
         command
     }
 

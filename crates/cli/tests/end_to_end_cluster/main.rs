@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+#[path = "../end_to_end/provider_library.rs"]
+#[expect(dead_code, reason = "other tests use more of it")]
+mod provider_library;
 #[path = "../end_to_end/running.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]
 mod running;

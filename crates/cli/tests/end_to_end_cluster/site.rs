@@ -12,7 +12,10 @@ use cloud::client::Ec2;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::running::{Finished, Running, elastane, eventually};
+use crate::{
+    provider_library,
+    running::{Finished, Running, elastane, eventually},
+};
 
 /// How long jobs and nodes may take on a machine that does other things as well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -57,6 +60,7 @@ impl Site {
 
     pub(crate) fn command(&self, mut command: Command) -> Command {
         command.env("ELASTANE_CLOUD_DIR", self.path("cloud")).current_dir(self.folder.path());
+        provider_library::offer(&mut command);
         command
     }
 

@@ -1,5 +1,8 @@
 //! The cloud, asked by the programs that people ask EC2 with.
 
+#[path = "../end_to_end/provider_library.rs"]
+#[expect(dead_code, reason = "other tests use more of it")]
+mod provider_library;
 #[path = "../end_to_end/running.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]
 mod running;
@@ -45,6 +48,7 @@ impl Cloud {
     fn command(&self, arguments: &[&str]) -> Finished {
         let mut command = elastane(&["cloud"]);
         command.args(arguments).env("ELASTANE_CLOUD_DIR", self.directory.path().join("cloud"));
+        provider_library::offer(&mut command);
         Running::start(command).finish()
     }
 

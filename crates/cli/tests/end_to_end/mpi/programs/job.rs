@@ -1,7 +1,7 @@
 //! A program, compiled by an MPI's own compiler, and the hosts its ranks run on.
 
 use std::{
-    env, fs,
+    fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -21,20 +21,6 @@ pub(super) enum Place {
     TwoHosts,
     /// The same, joined by parallel paths.
     Multipath,
-}
-
-/// The provider's library: `ELASTANE_PROVIDER_LIBRARY`, or as the tests of the whole workspace
-/// build it.
-pub(super) fn library() -> PathBuf {
-    if let Some(named) = env::var_os("ELASTANE_PROVIDER_LIBRARY") {
-        return named.into();
-    }
-    let folder = Path::new(env!("CARGO_BIN_EXE_elastane")).parent().expect("a folder");
-    let places = [folder.join("libelastane_fi.so"), folder.join("deps/libelastane_fi.so")];
-    let modified = |path: &&PathBuf| fs::metadata(path).and_then(|file| file.modified()).ok();
-    let newest = places.iter().filter(|path| path.exists()).max_by_key(modified);
-    let newest = newest.unwrap_or_else(|| panic!("none of {places:?}: build elastane-provider"));
-    newest.clone()
 }
 
 /// A program that is ready to run.

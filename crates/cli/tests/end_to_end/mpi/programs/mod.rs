@@ -5,7 +5,8 @@
 mod job;
 
 use super::Mpi;
-use job::{Job, Place, library};
+use crate::provider_library::library;
+use job::{Job, Place};
 
 /// How many ranks run where; parallel paths are for the programs that send most.
 const PLACES: [(Place, u32); 3] =
