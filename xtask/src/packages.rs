@@ -49,13 +49,12 @@ pub(crate) const SLURM: [Package; 3] = [
 /// Gives hosts of the benchmark of MPI one more device.
 pub(crate) const IPROUTE: Package = Package { debian: "iproute2", program: "ip" };
 
+/// Runs the ranks of Debian's programs of MPI.
+pub(crate) const OPEN_MPI: Package = Package { debian: "openmpi-bin", program: "mpirun" };
+
 /// What the benchmark of one host is held against, and what builds its peers.
-pub(crate) const PEERS: [Package; 4] = [
-    Package { debian: "openmpi-bin", program: "mpirun" },
-    Package { debian: "libopenmpi-dev", program: "mpicc" },
-    LIBFABRIC,
-    CC,
-];
+pub(crate) const PEERS: [Package; 4] =
+    [OPEN_MPI, Package { debian: "libopenmpi-dev", program: "mpicc" }, LIBFABRIC, CC];
 
 /// Applications of MPI, built with Debian's Open MPI.
 pub(crate) const SOLVERS: [Package; 3] = [

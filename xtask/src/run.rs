@@ -33,7 +33,7 @@ pub(crate) fn run(
     keep_going: bool,
 ) -> Result<bool> {
     heading("set-up");
-    let needed: Vec<_> = steps.iter().flat_map(|step| step.packages).copied().collect();
+    let needed: Vec<_> = steps.iter().flat_map(|step| step.packages.concat()).collect();
     packages::provide(workspace, &needed)?;
     for step in steps {
         wheels::provide(workspace, step.environments())?;

@@ -10,8 +10,8 @@ use anyhow::Result;
 
 use crate::{
     packages::{
-        CC, FI_INFO, GIT, INSTANCES, IPERF3, IPROUTE, LIBFABRIC, NFTABLES, PEERS, PYTHON_VENV,
-        Package, SLURM, SOLVERS,
+        CC, FI_INFO, GIT, INSTANCES, IPERF3, IPROUTE, LIBFABRIC, NFTABLES, OPEN_MPI, PEERS,
+        PYTHON_VENV, Package, SLURM, SOLVERS,
     },
     tidy,
     wheels::{self, Environment},
@@ -21,7 +21,8 @@ use crate::{
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     what: &'static str,
-    pub(crate) packages: &'static [Package],
+    /// In groups that other steps share.
+    pub(crate) packages: &'static [&'static [Package]],
     work: Work,
 }
 
@@ -48,13 +49,13 @@ const STEPS: &[Step] = &[
     Step {
         name: "tidy",
         what: "the rules that compilers and lints do not know",
-        packages: &[GIT],
+        packages: &[&[GIT]],
         work: Work::Tidy,
     },
     Step {
         name: "chores",
         what: "the tests of these chores",
-        packages: &[GIT],
+        packages: &[&[GIT]],
         work: Work::Commands(|workspace, _| {
             vec![cargo(workspace, &["test", "--package", "xtask", "--profile", "chores"])]
         }),
@@ -81,17 +82,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "tests",
         what: "unit and integration tests",
-        packages: &[
-            NFTABLES,
-            LIBFABRIC,
-            CC,
-            FI_INFO,
-            IPROUTE,
-            INSTANCES[0],
-            INSTANCES[1],
-            INSTANCES[2],
-            INSTANCES[3],
-        ],
+        packages: &[&[LIBFABRIC, CC, FI_INFO, IPROUTE], &INSTANCES],
         work: Work::Targets(Kind::Ordinary, |command, _| command.with_units()),
     },
     Step {
@@ -112,30 +103,13 @@ const STEPS: &[Step] = &[
     Step {
         name: "end-to-end",
         what: "real processes on a network of namespaces, one test at a time",
-        packages: &[
-            NFTABLES,
-            IPERF3,
-            PEERS[0],
-            PEERS[1],
-            PEERS[2],
-            PEERS[3],
-            PYTHON_VENV,
-            FI_INFO,
-            IPROUTE,
-            INSTANCES[0],
-            INSTANCES[1],
-            INSTANCES[2],
-            INSTANCES[3],
-            SLURM[0],
-            SLURM[1],
-            SLURM[2],
-        ],
+        packages: &[&[IPERF3, PYTHON_VENV, FI_INFO, IPROUTE], &PEERS, &INSTANCES, &SLURM],
         work: Work::Targets(Kind::EndToEnd, |command, _| command.one_at_a_time()),
     },
     Step {
         name: "applications",
         what: "applications of MPI from their packages, over the provider",
-        packages: &[NFTABLES, PEERS[0], PYTHON_VENV, SOLVERS[0], SOLVERS[1], SOLVERS[2]],
+        packages: &[&[NFTABLES, OPEN_MPI, PYTHON_VENV], &SOLVERS],
         work: Work::Targets(Kind::Applications, |command, _| command.one_at_a_time()),
     },
 ];
