@@ -24,18 +24,26 @@ use crate::{Verdict, interrupt::Interrupts, output};
   elastane cloud status --json
   elastane cloud down --delete")]
 pub(crate) struct CloudArgs {
-    /// The state directory: records, key pair, images, files of instances.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ELASTANE_CLOUD_DIR",
-        global = true,
-        default_value = "/var/lib/elastane/cloud"
-    )]
-    directory: PathBuf,
+    #[command(flatten)]
+    state: StateDirectory,
 
     #[command(subcommand)]
     command: CloudCommand,
+}
+
+/// Where a cloud keeps what it has.
+#[derive(Debug, Args)]
+pub(crate) struct StateDirectory {
+    /// The state directory of the cloud: records, key pair, images, files of instances.
+    #[arg(
+        id = "directory",
+        long = "directory",
+        value_name = "DIR",
+        env = "ELASTANE_CLOUD_DIR",
+        global = true,
+        default_value = agent::USUAL_DIRECTORY
+    )]
+    pub(crate) path: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -88,7 +96,7 @@ struct EnvArgs {
 }
 
 pub(crate) fn run(args: &CloudArgs, interrupts: &Interrupts) -> Result<Verdict> {
-    let directory = std::path::absolute(&args.directory)?;
+    let directory = std::path::absolute(&args.state.path)?;
     match &args.command {
         CloudCommand::Up(up) => up::run(up, &directory, interrupts),
         CloudCommand::Down(down) => end(down, &directory),

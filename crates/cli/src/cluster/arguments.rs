@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::output::Destination;
+use crate::{cloud::StateDirectory, output::Destination};
 
 /// Clusters with Slurm, from ParallelCluster's configuration files, in the local cloud.
 ///
@@ -20,15 +20,8 @@ use crate::output::Destination;
   elastane cluster describe test
   elastane cluster delete test")]
 pub(crate) struct ClusterArgs {
-    /// The state directory of the cloud.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ELASTANE_CLOUD_DIR",
-        global = true,
-        default_value = "/var/lib/elastane/cloud"
-    )]
-    pub directory: PathBuf,
+    #[command(flatten)]
+    pub state: StateDirectory,
 
     #[command(subcommand)]
     pub verb: Verb,

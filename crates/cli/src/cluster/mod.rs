@@ -18,7 +18,7 @@ use arguments::Verb;
 use crate::{Verdict, interrupt::Interrupts};
 
 pub(crate) fn run(args: &ClusterArgs, interrupts: &Interrupts) -> Result<Verdict> {
-    let cloud = || reach(&args.directory);
+    let cloud = || reach(&args.state.path);
     match &args.verb {
         Verb::Validate(args) => making::validate(args),
         Verb::Configure(args) => configure::run(args, &cloud()?),

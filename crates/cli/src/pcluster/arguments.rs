@@ -4,26 +4,21 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
+use crate::cloud::StateDirectory;
+
 /// ParallelCluster's commands, for clusters in the local cloud.
 ///
 /// The clusters are those of `elastane cluster`.
 #[derive(Debug, Parser)]
 #[command(name = "pcluster", arg_required_else_help = true, disable_version_flag = true)]
+#[command(mut_arg("directory", |argument| argument.hide(true)))]
 #[command(after_help = "Example:
   pcluster create-cluster --cluster-name test --cluster-configuration cluster-config.yaml
 
 Exit status: 0 done; 1 not done, the document says why; 2 wrong usage.")]
 pub(super) struct Pcluster {
-    /// The state directory of the cloud.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ELASTANE_CLOUD_DIR",
-        global = true,
-        hide = true,
-        default_value = "/var/lib/elastane/cloud"
-    )]
-    pub directory: PathBuf,
+    #[command(flatten)]
+    pub state: StateDirectory,
 
     #[command(subcommand)]
     pub verb: Verb,

@@ -41,7 +41,7 @@ use crate::{
 };
 
 pub(super) fn perform(arguments: &Pcluster) -> Outcome {
-    let cloud = || reach(&arguments.directory);
+    let cloud = || reach(&arguments.state.path);
     match &arguments.verb {
         Verb::ListClusters(args) => list(args, &cloud()?),
         Verb::CreateCluster(args) => create(args, &cloud()?),

@@ -26,6 +26,7 @@ use crate::{
     ec2::{Capacity, Service, Settings, StateError, region::domain},
     machines::{LocalMachines, Premises},
 };
+pub use network::USUAL_DIRECTORY;
 pub use place::{Agreed, Running, uplink};
 use place::{Lock, Place};
 use server::Shared;

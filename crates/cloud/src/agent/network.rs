@@ -10,7 +10,7 @@ const USUAL: u32 = 77;
 const FIRST: u32 = 64;
 const COUNT: u32 = 64;
 /// The usual place of a cloud's state.
-pub(super) const USUAL_DIRECTORY: &str = "/var/lib/elastane/cloud";
+pub const USUAL_DIRECTORY: &str = "/var/lib/elastane/cloud";
 
 /// Networks for the cloud of a state directory, the best first. Directories begin with different
 /// ones, so that clouds rarely want the same.
