@@ -67,8 +67,9 @@ fn write(
         writeln!(text, "ip saddr @{0} ip daddr @{0} accept", group.id)?;
     }
     writeln!(text, "drop\n}}")?;
-    write_egress(text, policy, stands)?;
-    write_ingress(text, policy, stands)?;
+    for direction in [EGRESS, INGRESS] {
+        write_direction(text, policy, &direction, stands)?;
+    }
     writeln!(text, "chain flows {{\ntype filter hook forward priority filter + 2")?;
     let far = format!("meta priority set {FLOW} mod {} offset {:#x}", flows.classes, flows.far);
     writeln!(text, "{far}")?;
@@ -87,39 +88,52 @@ fn lets_efa_pass(group: &Group) -> bool {
     group.ingress.iter().any(all) && group.egress.iter().any(all)
 }
 
-/// What may leave instances. What comes from this machine has left none.
-fn write_egress(
-    text: &mut String,
-    policy: &Policy,
-    stands: impl Fn(&&Rule) -> bool,
-) -> fmt::Result {
-    writeln!(text, "chain egress {{\ntype filter hook forward priority filter; policy drop")?;
-    writeln!(text, "{EFA} goto efa\niifname uplink accept")?;
-    writeln!(text, "ct state established,related accept")?;
-    for group in &policy.groups {
-        for rule in group.egress.iter().filter(&stands) {
-            let peer = peer(&rule.peer, "daddr");
-            let traffic = traffic(rule.traffic);
-            writeln!(text, "ip saddr @{} {peer}{traffic}accept", group.id)?;
-        }
-    }
-    writeln!(text, "}}")
+/// A direction in which packets pass through the router.
+struct Direction {
+    chain: &'static str,
+    priority: &'static str,
+    /// What the fabric's datagrams do, and what passes between instances and this machine.
+    beforehand: &'static str,
+    /// The sides of a packet at which a group's member and its peer are.
+    member: &'static str,
+    peer: &'static str,
+    rules: fn(&Group) -> &[Rule],
 }
 
+/// What may leave instances. What comes from this machine has left none.
+const EGRESS: Direction = Direction {
+    chain: "egress",
+    priority: "filter",
+    beforehand: "goto efa\niifname uplink accept",
+    member: "saddr",
+    peer: "daddr",
+    rules: |group| &group.egress,
+};
+
 /// What may reach instances, of what may leave its sender.
-fn write_ingress(
+const INGRESS: Direction = Direction {
+    chain: "ingress",
+    priority: "filter + 1",
+    beforehand: "accept\noifname uplink accept",
+    member: "daddr",
+    peer: "saddr",
+    rules: |group| &group.ingress,
+};
+
+fn write_direction(
     text: &mut String,
     policy: &Policy,
+    direction: &Direction,
     stands: impl Fn(&&Rule) -> bool,
 ) -> fmt::Result {
-    writeln!(text, "chain ingress {{\ntype filter hook forward priority filter + 1; policy drop")?;
-    writeln!(text, "{EFA} accept\noifname uplink accept")?;
+    let Direction { chain, priority, beforehand, member, peer: side, rules } = direction;
+    writeln!(text, "chain {chain} {{\ntype filter hook forward priority {priority}; policy drop")?;
+    writeln!(text, "{EFA} {beforehand}")?;
     writeln!(text, "ct state established,related accept")?;
     for group in &policy.groups {
-        for rule in group.ingress.iter().filter(&stands) {
-            let peer = peer(&rule.peer, "saddr");
-            let traffic = traffic(rule.traffic);
-            writeln!(text, "ip daddr @{} {peer}{traffic}accept", group.id)?;
+        for rule in rules(group).iter().filter(&stands) {
+            let (peer, traffic) = (peer(&rule.peer, side), traffic(rule.traffic));
+            writeln!(text, "ip {member} @{} {peer}{traffic}accept", group.id)?;
         }
     }
     writeln!(text, "}}")
