@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The file name of every libfabric there has been.
 const NAME: &str = "libfabric.so.1";

@@ -1,21 +1,10 @@
 //! Two endpoints of one process over the providers that Debian's libfabric has.
 
 use super::*;
-use crate::Unusable;
+use crate::library::tests::installed;
 
 const LONG: usize = 100_000;
 const ROOM: Room = Room { bytes: 4 * LONG, operations: 64 };
-
-fn installed() -> Option<Library> {
-    match Library::load() {
-        Ok(library) => Some(library),
-        Err(absent @ Unusable::Absent { .. }) => {
-            eprintln!("not tried: {absent}");
-            None
-        }
-        Err(other) => panic!("{other}"),
-    }
-}
 
 fn everything(provider: &str) -> Wish<'_> {
     Wish {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The installed one, or a line that says why nothing is tried.
-fn installed() -> Option<Library> {
+pub(crate) fn installed() -> Option<Library> {
     match Library::load() {
         Ok(library) => Some(library),
         Err(absent @ Unusable::Absent { .. }) => {
