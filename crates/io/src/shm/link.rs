@@ -313,8 +313,11 @@ impl Link {
     }
 
     /// Calls `each`, in order, for every record sent that the peer has dealt with since the last
-    /// call, with whether it refused the record. Returns how many there were.
-    pub fn collect(&mut self, each: impl FnMut(bool)) -> Result<usize, Corrupt> {
+    /// call, with its bytes if the peer refused it. Returns how many there were.
+    ///
+    /// # Errors
+    /// If the memory holds what no peer writes.
+    pub fn collect(&mut self, each: impl FnMut(Option<&[u8]>)) -> Result<usize, Corrupt> {
         self.producer.collect(each)
     }
 

@@ -135,6 +135,25 @@ fn read_word(word: u64, number: u64) -> Option<(usize, usize)> {
     Some((field(word >> LINE_BITS, LENGTH_BITS)?, field(word, LINE_BITS)?))
 }
 
+/// What the slot of the record with this number says: its kind, and where its bytes lie. `None` if
+/// it is another record's.
+fn locate(
+    memory: &impl Shared,
+    geometry: &Geometry,
+    number: u64,
+) -> Result<Option<(Kind, usize, usize)>, Corrupt> {
+    let slot_at = geometry.slots_at() + geometry.slot(number) * SLOT;
+    let Some((length, line)) = read_word(memory.load(slot_at), number) else { return Ok(None) };
+    if length <= INLINE {
+        let kind = if line == NOTE { Kind::Note } else { Kind::Datagram };
+        return Ok(Some((kind, slot_at + 8, length)));
+    }
+    if length > geometry.record || line * LINE + length > geometry.data {
+        return Err(Corrupt);
+    }
+    Ok(Some((Kind::Datagram, geometry.data_at() + line * LINE, length)))
+}
+
 /// The writing end.
 #[derive(Debug)]
 pub(crate) struct Producer<M> {
@@ -246,9 +265,12 @@ impl<M: Shared> Producer<M> {
         (self.next - self.passed, self.data_next - self.data_free)
     }
 
-    /// Calls `each`, in order, for every record that was released since the last call, with whether
-    /// the consumer refused it. Returns how many there were.
-    pub(crate) fn collect(&mut self, mut each: impl FnMut(bool)) -> Result<usize, Corrupt> {
+    /// Calls `each`, in order, for every record that was released since the last call, with its
+    /// bytes if the consumer refused it. Returns how many there were.
+    pub(crate) fn collect(
+        &mut self,
+        mut each: impl FnMut(Option<&[u8]>),
+    ) -> Result<usize, Corrupt> {
         let consumed = self.memory.load(CONSUMED);
         if consumed == self.passed {
             return Ok(0);
@@ -263,11 +285,18 @@ impl<M: Shared> Producer<M> {
             // The verdicts are looked at only if there is one that is not known yet.
             let refused = self.refusals != refusals
                 && self.memory.load(VERDICTS + slot * 8) == self.passed + 1;
-            self.refusals = self.refusals.wrapping_add(u64::from(refused));
+            if refused {
+                self.refusals = self.refusals.wrapping_add(1);
+                let found = locate(&self.memory, &self.geometry, self.passed)?;
+                let (_, at, length) = found.ok_or(Corrupt)?;
+                // SAFETY: the consumer has given the record back, and only this end writes there.
+                unsafe { self.memory.read(at, length, |bytes| each(Some(bytes))) };
+            } else {
+                each(None);
+            }
             self.data_free = self.ends[slot];
             self.passed += 1;
             count += 1;
-            each(refused);
         }
         Ok(count)
     }
@@ -315,14 +344,9 @@ impl<M: Shared> Consumer<M> {
         Traffic { records: self.next, bytes: self.bytes, refused: self.refusals }
     }
 
-    fn published(&self) -> Option<(usize, usize)> {
-        let slot_at = self.geometry.slots_at() + self.geometry.slot(self.next) * SLOT;
-        read_word(self.memory.load(slot_at), self.next)
-    }
-
     /// Whether a record waits.
     pub(crate) fn has_news(&self) -> bool {
-        self.published().is_some()
+        !matches!(locate(&self.memory, &self.geometry, self.next), Ok(None))
     }
 
     /// Hands the next record to `take`, which says whether it took or refused it. Returns whether
@@ -331,20 +355,8 @@ impl<M: Shared> Consumer<M> {
         &mut self,
         take: impl FnOnce(Kind, &[u8]) -> bool,
     ) -> Result<bool, Corrupt> {
-        let Some((length, line)) = self.published() else { return Ok(false) };
-        let slot = self.geometry.slot(self.next);
-        let mut kind = Kind::Datagram;
-        let at = if length <= INLINE {
-            if line == NOTE {
-                kind = Kind::Note;
-            }
-            self.geometry.slots_at() + slot * SLOT + 8
-        } else {
-            if length > self.geometry.record || line * LINE + length > self.geometry.data {
-                return Err(Corrupt);
-            }
-            self.geometry.data_at() + line * LINE
-        };
+        let found = locate(&self.memory, &self.geometry, self.next)?;
+        let Some((kind, at, length)) = found else { return Ok(false) };
         // SAFETY: the word that was loaded says that the bytes are there, and the producer leaves
         // them alone until they are released.
         let taken = unsafe { self.memory.read(at, length, |bytes| take(kind, bytes)) };
@@ -352,6 +364,7 @@ impl<M: Shared> Consumer<M> {
         self.bytes += length as u64;
         if !taken {
             self.refusals = self.refusals.wrapping_add(1);
+            let slot = self.geometry.slot(self.next - 1);
             self.memory.store(VERDICTS + slot * 8, self.next);
             self.memory.store(REFUSALS, self.refusals);
         }

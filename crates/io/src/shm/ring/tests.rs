@@ -45,7 +45,7 @@ fn full_ring_takes_nothing_until_records_are_released_and_collected() {
     assert!(!producer.has_room(), "received, not released");
     assert!(consumer.release());
     assert!(!consumer.release());
-    assert_eq!(producer.collect(|refused| assert!(!refused)), Ok(1));
+    assert_eq!(producer.collect(|refused| assert!(refused.is_none())), Ok(1));
     assert!(producer.has_room());
 }
 
@@ -78,8 +78,8 @@ fn refused_record_is_told_apart_from_those_around_it() {
             assert_eq!(consumer.receive(|_, bytes| bytes[0] % 3 != lap % 3), Ok(true));
         }
         consumer.release();
-        producer.collect(|refused| verdicts.push(refused)).unwrap();
-        let expected = (0..6).map(|number: u8| number % 3 == lap % 3);
+        producer.collect(|refused| verdicts.push(refused.map(<[u8]>::to_vec))).unwrap();
+        let expected = (0..6).map(|number: u8| (number % 3 == lap % 3).then(|| vec![number]));
         assert!(verdicts.drain(..).eq(expected));
     }
 }
@@ -104,12 +104,12 @@ fn records_cross_threads_in_order_and_whole() {
         let record = record(number, length(number));
         let (head, tail) = record.split_at(record.len() / 2);
         while !producer.publish(head, tail) {
-            collected += producer.collect(|refused| assert!(!refused)).unwrap();
+            collected += producer.collect(|refused| assert!(refused.is_none())).unwrap();
             thread::yield_now();
         }
     }
     reader.join().unwrap();
-    collected += producer.collect(|refused| assert!(!refused)).unwrap();
+    collected += producer.collect(|refused| assert!(refused.is_none())).unwrap();
     assert_eq!(collected as u64, rounds);
 }
 
@@ -125,8 +125,9 @@ enum Op {
 #[derive(Default)]
 struct Model {
     published: VecDeque<Vec<u8>>,
-    received: VecDeque<bool>,
-    released: VecDeque<bool>,
+    /// Refused ones with their bytes.
+    received: VecDeque<Option<Vec<u8>>>,
+    released: VecDeque<Option<Vec<u8>>>,
 }
 
 #[test]
@@ -156,8 +157,8 @@ fn any_sequence_of_operations_gives_what_a_plain_queue_gives() {
                         taken
                     });
                     assert_eq!(got, Ok(expected.is_some()));
-                    if expected.is_some() {
-                        model.received.push_back(taken);
+                    if let Some(expected) = expected {
+                        model.received.push_back((!taken).then_some(expected));
                     }
                     // The ring releases by itself after a quarter of its slots.
                     if model.received.len() >= SMALL.slots / 4 {
@@ -171,7 +172,8 @@ fn any_sequence_of_operations_gives_what_a_plain_queue_gives() {
                 Op::Collect => {
                     assert_eq!(producer.has_news(), !model.released.is_empty());
                     let mut verdicts = VecDeque::new();
-                    producer.collect(|refused| verdicts.push_back(!refused)).unwrap();
+                    let verdict = |refused: Option<&[u8]>| refused.map(<[u8]>::to_vec);
+                    producer.collect(|refused| verdicts.push_back(verdict(refused))).unwrap();
                     assert_eq!(verdicts, model.released);
                     model.released.clear();
                 }
@@ -321,7 +323,7 @@ mod modelled {
                 for number in 0..3u8 {
                     let tail = vec![number; if number % 2 == 0 { 1 } else { INLINE }];
                     while !producer.publish(&[number], &tail) {
-                        producer.collect(|refused| verdicts.push(refused)).unwrap();
+                        producer.collect(|refused| verdicts.push(refused.is_some())).unwrap();
                         loom::thread::yield_now();
                     }
                 }
