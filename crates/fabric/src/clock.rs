@@ -54,6 +54,12 @@ impl Watch {
         self.now
     }
 
+    /// What the processor counts `ticks` after the time was read, if it counts.
+    #[inline]
+    pub(crate) fn ticks_in(&self, ticks: u64) -> Option<u64> {
+        self.ticks.map(|read| read.wrapping_add(ticks))
+    }
+
     /// The time, which may have been read a moment ago.
     #[inline]
     pub(crate) fn now(&mut self) -> Time {

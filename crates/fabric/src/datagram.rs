@@ -20,6 +20,10 @@ impl Layer for Bare {
         Self::poll_wake(self)
     }
 
+    fn has_wakes(&self) -> bool {
+        Self::has_wakes(self)
+    }
+
     fn has_completions(&self) -> bool {
         Self::has_completions(self)
     }
@@ -170,6 +174,10 @@ impl Upper for Unreliable {
 impl Layer for Unreliable {
     fn poll_wake(&mut self) -> Option<PeerId> {
         None
+    }
+
+    fn has_wakes(&self) -> bool {
+        false
     }
 
     fn has_completions(&self) -> bool {

@@ -2,17 +2,18 @@
 //! place where they meet.
 
 mod close;
+mod layer;
 mod sleep;
 mod sources;
 
 use std::{net::SocketAddr, time::Duration};
 
-use inspect::live::{Counters, Queues};
 use io::{Arrival, Landing, Layout, PacketIo, Scratch, SendError, shm::Request};
-use message::{Copying, Landed, LandingOffer, Lent, LoanUse};
-use srd::{Handled, Incoming, TrainLimits, Upper};
-use wire::{ConnId, Header, Kind, MessageSeq, PeerId, Time, Token, Train};
+use message::{BriefRequest, Landed, LandingOffer, OpId};
+use srd::{Handled, Incoming, TrainLimits};
+use wire::{ConnId, Header, Kind, PeerId, Time, Train};
 
+pub(crate) use self::layer::Layer;
 use self::sources::Sources;
 use crate::{
     Error, Options,
@@ -39,63 +40,10 @@ const DEVICE_PAUSE: Duration = Duration::from_micros(4);
 /// How long nothing has come from others then.
 const DEVICE_QUIET: Duration = Duration::from_micros(100);
 
-/// A message layer, as the engine sees it.
-pub(crate) trait Layer: Upper {
-    fn poll_wake(&mut self) -> Option<PeerId>;
-
-    /// Whether the application has something to take.
-    fn has_completions(&self) -> bool;
-
-    fn queued_bytes(&self, peer: PeerId) -> u64;
-
-    /// Sends that are not complete.
-    fn sends_outstanding(&self) -> usize;
-
-    /// The kind of endpoint, in a word.
-    fn kind(&self) -> &'static str;
-
-    /// How much waits in the layer.
-    fn queues(&self) -> Queues;
-
-    /// What the layer counted.
-    fn counters(&self) -> Counters {
-        Counters::new()
-    }
-
-    /// How operations posted here ended, by kind.
-    fn operations(&self) -> Counters {
-        Counters::new()
-    }
-
-    fn offer_landing(&mut self) -> Option<LandingOffer> {
-        None
-    }
-
-    fn return_landing(&mut self, _offer: LandingOffer) {}
-
-    fn prepare_landed(
-        &mut self,
-        offer: LandingOffer,
-        _heads: &[u8],
-        _count: usize,
-        _last_body: usize,
-        _source: Option<u32>,
-    ) -> Landed {
-        Landed::Elsewhere(offer)
-    }
-
-    fn deliver_unreliable(&mut self, _peer: PeerId, _payload: &[u8]) {}
-
-    fn lend(&mut self, _token: Token, _seal: u64) -> Option<Lent> {
-        None
-    }
-
-    fn use_loan(&mut self, _: PeerId, _: MessageSeq, _length: u64, _most: usize) -> LoanUse {
-        LoanUse::Over
-    }
-
-    fn copied(&mut self, _copying: Copying, _copied: bool) {}
-}
+/// Ticks of the processor for which the links alone are looked at, after a look at everything that
+/// left nothing to do: about a microsecond. Whoever waits for a peer of this host sees its messages
+/// sooner, and nothing else is in such a hurry.
+const GLANCES: u64 = 2_500;
 
 #[derive(Debug)]
 pub(crate) struct Engine<D, L> {
@@ -124,6 +72,8 @@ pub(crate) struct Engine<D, L> {
     arrived_at: Time,
     /// When nothing more was on the device.
     emptied_at: Time,
+    /// Until when, in ticks of the processor, only links are looked at.
+    glances_until: Option<u64>,
     sources: Sources,
     /// Present while metrics are on.
     published: Option<Box<Published>>,
@@ -161,6 +111,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             looked_at: Time::ZERO,
             arrived_at: Time::ZERO,
             emptied_at: Time::ZERO,
+            glances_until: None,
             sources: Sources::default(),
             published: Published::open(options.metrics)?,
         })
@@ -182,6 +133,23 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
 
     /// Sends, receives and does what is due, without waiting. Returns whether anything happened.
     pub(crate) fn progress(&mut self) -> Result<bool, Error> {
+        if let Some(until) = self.glances_until
+            && io::shm::ticks().is_some_and(|ticks| until.wrapping_sub(ticks) <= GLANCES)
+        {
+            let any = self.locals.receive(self.watch.last(), &mut self.layer);
+            if any {
+                self.in_burst = false;
+            }
+            if !self.layer.has_wakes() && !self.locals.has_to_wake() {
+                return Ok(any);
+            }
+            return Ok(self.look_at_everything()? || any);
+        }
+        self.look_at_everything()
+    }
+
+    /// What [`Self::progress`] does unless it did so a moment ago.
+    pub(crate) fn look_at_everything(&mut self) -> Result<bool, Error> {
         let now = self.watch.now();
         self.in_burst = false;
         if self.wakes_at.take().is_some() {
@@ -205,6 +173,11 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         if self.published.is_some() {
             self.publish(now, worked);
         }
+        let may_glance = !self.unsent
+            && self.locals.are_calm()
+            && now.since(self.arrived_at) >= DEVICE_QUIET
+            && !self.layer.has_wakes();
+        self.glances_until = if may_glance { self.watch.ticks_in(GLANCES) } else { None };
         Ok(worked)
     }
 
@@ -289,9 +262,21 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         }
     }
 
+    /// Sends a short message now, if its peer is of this host and nothing has to be before it.
+    /// Returns the name of its operation if it did.
+    #[inline]
+    pub(crate) fn send_brief(&mut self, peer: PeerId, request: &BriefRequest<'_>) -> Option<OpId> {
+        let op = self.locals.send_brief(peer, request, &mut self.layer)?;
+        if self.locals.has_to_wake() {
+            self.wake_peers(self.watch.last());
+        }
+        Some(op)
+    }
+
     /// Something was posted for `peer`: the first of a burst leaves at once, what follows waits for
     /// company.
     pub(crate) fn kick(&mut self, peer: PeerId) {
+        self.glances_until = None;
         if self.locals.is_up(peer) {
             return self.kick_local(peer);
         }

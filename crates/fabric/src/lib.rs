@@ -38,9 +38,10 @@ pub use memory::{
     borrowed_bytes,
 };
 pub use message::{
-    AtomicRefused, AtomicRequest, Busy, Claim, ClaimRefused, Completion, Event, MAX_ATOMIC_BYTES,
-    MultiReceiveRequest, OpId, OperationClass, OperationCounters, OperationError, Order, PeekInfo,
-    ReadRequest, SendRequest, Served, TagMatch, Tally, WriteRequest,
+    AtomicRefused, AtomicRequest, BriefRequest, Busy, Claim, ClaimRefused, Completion, Event,
+    MAX_ATOMIC_BYTES, MAX_BRIEF, MultiReceiveRequest, OpId, OperationClass, OperationCounters,
+    OperationError, Order, PeekInfo, ReadRequest, SendRequest, Served, TagMatch, Tally,
+    WriteRequest,
 };
 pub use one_sided::new_regions;
 pub use options::{Error, METRICS_VARIABLE, Metrics, Options};

@@ -7,9 +7,10 @@ use inspect::live::{Counters, Queues};
 use io::{PacketIo, UdpDevice};
 use memory::Buffer;
 use message::{
-    Busy, Claim, ClaimRefused, Completion, Copying, Landed, LandingOffer, Lent, LoanUse,
-    MultiReceiveRequest, OpId, PeekInfo, Rdm, ReceiveRequest, SendRequest, TagMatch,
+    Brief, BriefRequest, Busy, Claim, ClaimRefused, Completion, Copying, Landed, LandingOffer,
+    Lent, LoanUse, MultiReceiveRequest, OpId, PeekInfo, Rdm, ReceiveRequest, SendRequest, TagMatch,
 };
+use srd::PeerError;
 use wire::{MessageSeq, PeerId, Tag, Token};
 
 use crate::{
@@ -22,6 +23,10 @@ use crate::{
 impl Layer for Rdm {
     fn poll_wake(&mut self) -> Option<PeerId> {
         Self::poll_wake(self)
+    }
+
+    fn has_wakes(&self) -> bool {
+        Self::has_wakes(self)
     }
 
     fn has_completions(&self) -> bool {
@@ -75,6 +80,27 @@ impl Layer for Rdm {
 
     fn copied(&mut self, copying: Copying, copied: bool) {
         Self::copied(self, copying, copied);
+    }
+
+    fn leave_at_once(
+        &mut self,
+        peer: PeerId,
+        request: &BriefRequest<'_>,
+        head: &mut Vec<u8>,
+    ) -> Option<Brief> {
+        Self::leave_at_once(self, peer, request, head)
+    }
+
+    fn brief_taken(&mut self, peer: PeerId, brief: Brief) {
+        Self::brief_taken(self, peer, brief);
+    }
+
+    fn brief_refused(&mut self, peer: PeerId, brief: Brief, datagram: &[u8]) -> Option<Token> {
+        Self::brief_refused(self, peer, brief, datagram)
+    }
+
+    fn brief_lost(&mut self, peer: PeerId, brief: Brief, error: PeerError) {
+        Self::brief_lost(self, peer, brief, error);
     }
 
     fn prepare_landed(
@@ -237,9 +263,24 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// # Errors
     /// [`Busy`] while too many operations wait for completion.
     pub fn post_send(&mut self, to: PeerId, request: SendRequest) -> Result<OpId, Busy> {
+        let SendRequest { data, tag, remote_data, context, complete } = &request;
+        let (&tag, &remote_data, &context, &complete) = (tag, remote_data, context, complete);
+        let brief = BriefRequest { data, tag, remote_data, context, complete };
+        if let Some(op) = self.send_brief(to, &brief) {
+            return Ok(op);
+        }
         let op = self.engine.layer.post_send(to, request)?;
         self.engine.kick(to);
         Ok(op)
+    }
+
+    /// Sends a short message if it can leave during this call: its peer is reached through shared
+    /// memory with room for it, and nothing that was posted before has to be before it. Its bytes
+    /// are copied. Returns the name of its operation if it left; else nothing has changed, and
+    /// [`post_send`](Self::post_send) is for it.
+    #[inline]
+    pub fn send_brief(&mut self, to: PeerId, request: &BriefRequest<'_>) -> Option<OpId> {
+        self.engine.send_brief(to, request)
     }
 
     /// Posts a receive for a message from `from`, or from anybody. The buffer comes back with the

@@ -151,6 +151,11 @@ impl Bare {
         self.wakes.pop_front()
     }
 
+    /// Whether [`Self::poll_wake`] has one.
+    pub fn has_wakes(&self) -> bool {
+        !self.wakes.is_empty()
+    }
+
     /// Message bytes for `peer` that were posted and not yet put into a datagram.
     pub fn queued_bytes(&self, peer: PeerId) -> u64 {
         self.peers.get(peer.index()).map_or(0, |state| state.queued_bytes)

@@ -25,6 +25,11 @@ impl OpId {
         Self(u64::from(serial) << 32 | RECEIVE | INDEX)
     }
 
+    /// A message that left when it was posted and never waits in a table.
+    pub(crate) const fn brief(serial: u32) -> Self {
+        Self((serial as u64) << 32 | INDEX)
+    }
+
     /// What the peer did of its own accord: nobody posted it here.
     pub(crate) const fn remote() -> Self {
         Self(u64::MAX)

@@ -23,8 +23,8 @@ pub use bare::Bare;
 pub use completion::{Busy, Completion, Event, OpId, OperationError};
 pub use datagrams::DatagramQueue;
 pub use rdm::{
-    AtomicRefused, AtomicRequest, Claim, ClaimRefused, Config, Copying, Counters, Landed,
-    LandingOffer, Lent, LoanUse, MAX_ATOMIC_BYTES, MultiReceiveRequest, OperationClass,
-    OperationCounters, Order, PeekInfo, Rdm, ReadRequest, ReceiveRequest, SendRequest, Served,
-    TagMatch, Tally, WriteRequest,
+    AtomicRefused, AtomicRequest, Brief, BriefRequest, Claim, ClaimRefused, Config, Copying,
+    Counters, Landed, LandingOffer, Lent, LoanUse, MAX_ATOMIC_BYTES, MAX_BRIEF,
+    MultiReceiveRequest, OperationClass, OperationCounters, Order, PeekInfo, Rdm, ReadRequest,
+    ReceiveRequest, SendRequest, Served, TagMatch, Tally, WriteRequest,
 };

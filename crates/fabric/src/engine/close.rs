@@ -24,7 +24,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     pub(crate) fn close(&mut self, linger: Duration) -> Result<(), Error> {
         let until = self.watch.now() + linger;
         while !self.is_drained() && self.watch.now() < until {
-            if !self.progress()? && !self.is_drained() {
+            if !self.look_at_everything()? && !self.is_drained() {
                 let left = until.since(self.watch.now());
                 self.sleep(Some(left))?;
             }

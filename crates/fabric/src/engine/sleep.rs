@@ -52,14 +52,14 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     /// may sleep on it.
     pub(crate) fn may_sleep(&mut self) -> Result<bool, Error> {
         while !self.layer.has_completions() {
-            if self.progress()? {
+            if self.look_at_everything()? {
                 continue;
             }
             // What a wrapped device holds back is let go, and what it has fetched is seen.
             self.device.wait(Some(Duration::ZERO))?;
             // With links to peers of this host the look could be put off otherwise.
             self.looked_at = Time::ZERO;
-            if self.progress()? {
+            if self.look_at_everything()? {
                 continue;
             }
             let now = self.watch.now();

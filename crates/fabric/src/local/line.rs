@@ -4,6 +4,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use inspect::live;
 use io::shm::{Corrupt, Link, LinkUse, Loan, Received};
+use message::{Brief, BriefRequest, OpId};
 use srd::{Delivery, PeerError};
 use wire::{PeerId, Time, Token, Train};
 
@@ -26,11 +27,21 @@ const COLLECT_PAUSE: u32 = 4;
 /// How often it is checked whether the peer's process lives.
 pub(super) const LIVENESS: Duration = Duration::from_millis(100);
 
+/// What a record holds.
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    /// A datagram of the layer.
+    Datagram(Token),
+    /// A message that left when it was posted.
+    Brief(Brief),
+    /// It tells of a loan.
+    Loan,
+}
+
 /// A record that the peer has not dealt with.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
-    /// `None`: it told of a loan.
-    token: Option<Token>,
+    content: Content,
     /// Counts datagrams of the layer, the oldest first.
     serial: u64,
     /// How often the peer refused it.
@@ -48,7 +59,7 @@ pub(super) struct Line {
     pub(super) wants: bool,
     /// In the order sent.
     sent: VecDeque<Sent>,
-    /// Refused, to be sent again, the oldest first: others may be waiting for its turn.
+    /// Refused datagrams, to be sent again, the oldest first: others may be waiting for its turn.
     refused: VecDeque<Sent>,
     serial: u64,
     hold: Duration,
@@ -143,6 +154,11 @@ impl Line {
         self.sent.len() + self.refused.len()
     }
 
+    /// Whether there is nothing to do before something comes.
+    pub(super) fn is_calm(&self) -> bool {
+        !self.wants && self.refused.is_empty()
+    }
+
     pub(super) fn is_drained(&self) -> bool {
         !self.wants && self.in_flight() == 0
     }
@@ -178,10 +194,10 @@ impl Line {
     fn send_refused(&mut self, layer: &mut impl Layer, train: &mut Train) -> bool {
         let Some(sent) = self.refused.pop_front() else { return false };
         self.retries -= 1;
-        let Some(token) = sent.token else { return false };
+        let Content::Datagram(token) = sent.content else { return false };
         train.clear();
         let tail = layer.refill(self.peer, token, train);
-        self.put(tail, sent, train);
+        self.put(&tail, sent, train);
         true
     }
 
@@ -196,13 +212,34 @@ impl Line {
         };
         self.wants = filled.more;
         self.serial += 1;
-        let sent = Sent { token: Some(filled.token), serial: self.serial, refusals: 0 };
-        self.put(filled.tail, sent, train);
+        let sent =
+            Sent { content: Content::Datagram(filled.token), serial: self.serial, refusals: 0 };
+        self.put(&filled.tail, sent, train);
         // So ends what begins a long message.
         if filled.ends_train && self.lends && self.link.peer_reads() {
             self.lend(filled.token, layer);
         }
         true
+    }
+
+    /// Sends a message now, if there is room and nothing has to be before it. Returns the name of
+    /// its operation if it did.
+    pub(super) fn send_brief(
+        &mut self,
+        request: &BriefRequest<'_>,
+        layer: &mut impl Layer,
+        train: &mut Train,
+    ) -> Option<OpId> {
+        // What was refused goes first: the peer would only have to keep what comes before it.
+        if !self.refused.is_empty() || !self.link.has_room() {
+            return None;
+        }
+        train.clear();
+        let brief = layer.leave_at_once(self.peer, request, train.heads())?;
+        self.serial += 1;
+        let sent = Sent { content: Content::Brief(brief), serial: self.serial, refusals: 0 };
+        self.put(request.data, sent, train);
+        Some(brief.op())
     }
 
     /// Lends the message that begins with this datagram to the peer, if there is room to say so.
@@ -217,13 +254,13 @@ impl Line {
             seal,
         };
         if self.link.lend(&loan) {
-            self.sent.push_back(Sent { token: None, serial: self.serial, refusals: 0 });
+            self.sent.push_back(Sent { content: Content::Loan, serial: self.serial, refusals: 0 });
         }
     }
 
     /// Sends the datagram that is open in `train`, for which there is room.
-    fn put(&mut self, tail: bytes::Bytes, sent: Sent, train: &mut Train) {
-        let took = self.link.send(train.heads(), &tail);
+    fn put(&mut self, tail: &[u8], sent: Sent, train: &mut Train) {
+        let took = self.link.send(train.heads(), tail);
         assert!(took, "there was room for the longest record");
         self.sent.push_back(sent);
     }
@@ -295,35 +332,49 @@ impl Line {
         retries: Option<u32>,
     ) -> Result<bool, Corrupt> {
         let Self { link, peer, sent, refused, hold, hold_until, burst, .. } = self;
-        let mut held = false;
+        let (mut held, mut is_sound) = (false, true);
         let count = link.collect(|was_refused| {
-            let Some(Sent { token, serial, refusals }) = sent.pop_front() else { return };
-            let Some(token) = token else { return };
-            if !was_refused {
+            let Some(Sent { content, serial, refusals }) = sent.pop_front() else { return };
+            let Some(bytes) = was_refused else {
                 if refusals > 0 {
                     *burst = (*burst * 2).min(MAX_RETRIES);
                     *hold = Duration::ZERO;
                     *hold_until = now;
                 }
-                layer.acked(now, *peer, token);
-            } else if retries.is_some_and(|most| refusals >= most) {
-                layer.refused(now, *peer, token);
-            } else {
-                // One pause for all that are refused at the same time.
-                if !held && (refusals > 0 || refused.is_empty()) {
-                    held = true;
-                    *burst = 1;
-                    *hold = (*hold * 2).clamp(FIRST_HOLD, LONGEST_HOLD);
-                    *hold_until = now + *hold;
+                match content {
+                    Content::Datagram(token) => layer.acked(now, *peer, token),
+                    Content::Brief(brief) => layer.brief_taken(*peer, brief),
+                    Content::Loan => {}
                 }
-                let at = refused.partition_point(|other| other.serial < serial);
-                refused.insert(
-                    at,
-                    Sent { token: Some(token), serial, refusals: refusals.saturating_add(1) },
-                );
+                return;
+            };
+            let token = match content {
+                Content::Datagram(token) => token,
+                Content::Brief(brief) => match layer.brief_refused(*peer, brief, bytes) {
+                    Some(token) => token,
+                    None => {
+                        layer.brief_lost(*peer, brief, PeerError::Exited);
+                        return is_sound = false;
+                    }
+                },
+                Content::Loan => return,
+            };
+            if retries.is_some_and(|most| refusals >= most) {
+                layer.refused(now, *peer, token);
+                return;
             }
+            // One pause for all that are refused at the same time.
+            if !held && (refusals > 0 || refused.is_empty()) {
+                held = true;
+                *burst = 1;
+                *hold = (*hold * 2).clamp(FIRST_HOLD, LONGEST_HOLD);
+                *hold_until = now + *hold;
+            }
+            let at = refused.partition_point(|other| other.serial < serial);
+            let refusals = refusals.saturating_add(1);
+            refused.insert(at, Sent { content: Content::Datagram(token), serial, refusals });
         })?;
-        Ok(count > 0)
+        if is_sound { Ok(count > 0) } else { Err(Corrupt) }
     }
 
     /// Takes whatever the peer sent before it went, and what it took.
@@ -331,6 +382,15 @@ impl Line {
         while let Ok(true) = self.receive_one(now, layer) {}
         // What it refused last is not sent again: it is gone.
         let (Ok(_) | Err(Corrupt)) = self.collect(now, layer, None);
+    }
+
+    /// Of what left at once, nobody will know what became of it.
+    pub(super) fn lose_briefs(&mut self, layer: &mut impl Layer, error: PeerError) {
+        for sent in self.sent.drain(..) {
+            if let Content::Brief(brief) = sent.content {
+                layer.brief_lost(self.peer, brief, error);
+            }
+        }
     }
 
     /// How the peer went, if it did.

@@ -9,6 +9,7 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use inspect::live;
 use io::shm::{Answer, Link, Offer, Presence, Request, declare_readable};
+use message::{BriefRequest, OpId};
 use srd::{Delivery, Filled, PeerError, Upper};
 use wire::{PeerId, Time, Token, Train};
 
@@ -174,6 +175,13 @@ impl Locals {
         matches!(self.peers.get(peer.index()), Some(State::Up(_)))
     }
 
+    /// Whether any peer has a link, and nothing is to be sent or asked of any.
+    pub(crate) fn are_calm(&self) -> bool {
+        self.has_links()
+            && self.offered.is_empty()
+            && self.up.iter().all(|&peer| self.link(peer).is_some_and(Line::is_calm))
+    }
+
     /// Whether any peer has a link.
     pub(crate) fn has_links(&self) -> bool {
         !self.up.is_empty()
@@ -331,6 +339,22 @@ impl Locals {
         sent
     }
 
+    /// Sends a short message to `peer` now, if it has a link with room and nothing has to be before
+    /// it. Returns the name of its operation if it did.
+    pub(crate) fn send_brief(
+        &mut self,
+        peer: PeerId,
+        request: &BriefRequest<'_>,
+        layer: &mut impl Layer,
+    ) -> Option<OpId> {
+        let Some(State::Up(line)) = self.peers.get_mut(peer.index()) else { return None };
+        let op = line.send_brief(request, layer, &mut self.train)?;
+        if line.must_wake_peer() {
+            self.to_wake.push(peer);
+        }
+        Some(op)
+    }
+
     /// Sends what waits for any peer with a link. Returns whether anything left.
     pub(crate) fn flush_all(&mut self, now: Time, layer: &mut impl Layer) -> bool {
         let mut any = false;
@@ -361,6 +385,11 @@ impl Locals {
             Some(State::Up(line)) => line.loss(now).map(|error| (peer, error)),
             _ => None,
         })
+    }
+
+    /// Whether [`Self::take_to_wake`] has one.
+    pub(crate) fn has_to_wake(&self) -> bool {
+        !self.to_wake.is_empty()
     }
 
     /// A sleeping peer to be woken.
@@ -473,6 +502,7 @@ impl<L: Layer> Upper for Routed<'_, L> {
     fn peer_failed(&mut self, now: Time, peer: PeerId, error: PeerError) {
         if let Some(mut line) = self.locals.take_down(peer) {
             line.drain(now, self.layer);
+            line.lose_briefs(self.layer, error);
             line.link.close();
             if line.must_wake_peer() {
                 self.locals.to_wake.push(peer);

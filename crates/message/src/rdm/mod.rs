@@ -1,12 +1,13 @@
 //! Reliable messages of any size, in each sender's order: the upper layer of an RDM endpoint.
 //!
-//! One file per concern: `send` and `fill` make datagrams, `receive` takes them apart, `order`
-//! holds what is ahead of its turn, `matching` and `unexpected` bring messages and receives
-//! together, `claim` takes a message out of that, `placing`, `grants` and `landing` get large
-//! messages into their buffers, `loan` by copying them from where they are.
+//! One file per concern: `send` and `fill` make datagrams, `brief` does without them, `receive`
+//! takes them apart, `order` holds what is ahead of its turn, `matching` and `unexpected` bring
+//! messages and receives together, `claim` takes a message out of that, `placing`, `grants` and
+//! `landing` get large messages into their buffers, `loan` by copying them from where they are.
 //! `initiate` posts one-sided operations, `ledger` counts them, and `serve` executes those of
 //! peers.
 
+mod brief;
 mod claim;
 mod config;
 mod counters;
@@ -43,6 +44,7 @@ use srd::{Delivery, Filled, PeerError, Upper};
 use wire::{MessageSeq, PeerId, Time, Token, Train};
 
 pub use self::{
+    brief::{Brief, BriefRequest, MAX_BRIEF},
     claim::{Claim, ClaimRefused},
     config::Config,
     counters::{Counters, OperationCounters, Served, Tally},
@@ -111,6 +113,8 @@ pub struct Rdm {
     config: Config,
     peers: Peers,
     sends: Slab<SendOp>,
+    /// Messages that left at once and of which nobody knows yet what became of them.
+    briefs: usize,
     /// Large sends that have begun and are not sent entirely.
     open: FxHashMap<(PeerId, Stream), usize>,
     records: Records,
@@ -163,6 +167,11 @@ impl Rdm {
         self.peers.poll_wake()
     }
 
+    /// Whether [`Self::poll_wake`] has one.
+    pub fn has_wakes(&self) -> bool {
+        self.peers.has_wakes()
+    }
+
     /// Message bytes for `peer` that were posted and not yet put into a datagram.
     pub fn queued_bytes(&self, peer: PeerId) -> u64 {
         self.peers.active(peer).map_or(0, |active| active.queued_bytes)
@@ -175,12 +184,12 @@ impl Rdm {
 
     /// Sends that are not complete.
     pub fn sends_outstanding(&self) -> usize {
-        self.sends.len()
+        self.sends.len() + self.briefs
     }
 
     /// Operations that are not complete, and cancelled sends of which datagrams are in flight.
     pub fn outstanding(&self) -> usize {
-        self.sends.len() + self.posted.len() + self.placing.len() + self.atomics.len()
+        self.sends_outstanding() + self.posted.len() + self.placing.len() + self.atomics.len()
     }
 
     /// Receives posted that no message has met.

@@ -247,6 +247,10 @@ impl Peers {
         }
     }
 
+    pub(super) fn has_wakes(&self) -> bool {
+        !self.wakes.is_empty()
+    }
+
     pub(super) fn poll_wake(&mut self) -> Option<PeerId> {
         self.wakes.pop_front()
     }

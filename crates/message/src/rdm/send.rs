@@ -103,6 +103,8 @@ pub(super) struct SendOp {
     /// What of earlier operations it waits for.
     pub(super) after: Predecessors,
     pub(super) stage: Stage,
+    /// It left at once, and was turned away.
+    pub(super) was_brief: bool,
     link: Link,
 }
 
@@ -134,6 +136,11 @@ impl SendOp {
     pub(super) fn begin(&mut self, seq: MessageSeq) {
         self.seq = seq;
         self.stage = Stage::Begun;
+    }
+
+    /// The name of the operation, which is the one at `at`.
+    fn name(&self, at: usize) -> OpId {
+        if self.was_brief { OpId::brief(self.serial) } else { OpId::send(at, self.serial) }
     }
 
     /// Whether the datagrams that were filled may be written again.
@@ -179,7 +186,7 @@ impl Rdm {
 
     /// Whether one more operation may be posted; `waiting` count besides those to be sent.
     pub(super) fn admit(&self, waiting: usize) -> Result<(), Busy> {
-        let posted = self.sends.len() - self.served + self.completions.len();
+        let posted = self.sends.len() - self.served + self.briefs + self.completions.len();
         if posted + waiting >= self.config.max_operations { Err(Busy) } else { Ok(()) }
     }
 
@@ -234,6 +241,7 @@ impl Rdm {
             complete,
             after: Predecessors::default(),
             stage: Stage::Queued,
+            was_brief: false,
             link: Link::default(),
         })
     }
@@ -447,7 +455,7 @@ impl Rdm {
         let (peer, class) = (send.peer, send.kind.class());
         if !success || send.complete {
             self.completions.push_back(Completion {
-                op: OpId::send(at, send.serial),
+                op: send.name(at),
                 context: send.context,
                 peer: Some(peer),
                 event,

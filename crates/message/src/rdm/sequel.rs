@@ -99,6 +99,13 @@ impl Active {
         self.answers.front().or_else(|| self.queue.front().filter(|&at| !self.keeps(&sends[at])))
     }
 
+    /// Whether anything that was posted has to be before a message that is posted now.
+    pub(super) fn is_before_a_message(&self, order: Order) -> bool {
+        !self.queue.is_empty()
+            || self.fence
+            || self.unfinished.has_any(order.before(OperationClass::Send))
+    }
+
     fn keeps(&self, send: &SendOp) -> bool {
         self.unfinished.has_any(send.after)
     }

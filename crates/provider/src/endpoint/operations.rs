@@ -1,8 +1,8 @@
 //! What is asked of an endpoint: messages, one-sided operations, and looks at what has come.
 
 use fabric::{
-    AtomicRefused, AtomicRequest, Buffer, MultiReceiveRequest, RemotePlace, SendError, SendRequest,
-    Tag, TagMatch, WriteRequest,
+    AtomicRefused, AtomicRequest, BriefRequest, Buffer, MAX_BRIEF, MultiReceiveRequest,
+    RemotePlace, SendError, SendRequest, Tag, TagMatch, WriteRequest,
 };
 use libfabric_sys as fi;
 
@@ -10,6 +10,36 @@ use super::{Call, Endpoint, Message, Posted, Transport};
 use crate::{queue::Entry, vector::AddressVector};
 
 impl Endpoint {
+    /// Sends a message during this call, if it is short and its peer is of this host; returns
+    /// whether it did. If not, `posted` is still there.
+    #[inline]
+    pub(crate) fn send_now(
+        &mut self,
+        vector: &AddressVector,
+        to: u64,
+        (data, tag, remote_data): (&[u8], Option<u64>, Option<u64>),
+        posted: &mut Option<Posted>,
+    ) -> Call<bool> {
+        if data.len() > MAX_BRIEF {
+            return Ok(false);
+        }
+        let peer = self.peer(vector, to)?;
+        if !matches!(self.transport, Some(Transport::Rdm(_))) {
+            return Ok(false);
+        }
+        let complete = posted.is_some();
+        let context = self.remember(posted.take());
+        let endpoint = self.rdm()?;
+        let tag = tag.map(Tag);
+        let request = BriefRequest { data, tag, remote_data, context, complete };
+        if endpoint.send_brief(peer, &request).is_none() {
+            *posted = Self::posted_at(context).map(|at| self.posted.remove(at));
+            return Ok(false);
+        }
+        self.count(data.len() as u64);
+        Ok(true)
+    }
+
     /// Sends a message; without `posted`, success is not told.
     pub(crate) fn send(
         &mut self,

@@ -63,14 +63,21 @@ pub(super) unsafe fn send(ep: &Ep, outgoing: &Outgoing<'_>, ending: Ending) -> i
     let Outgoing { pieces, to, tag, data } = *outgoing;
     let class = fi::FI_SEND | if tag.is_some() { fi::FI_TAGGED } else { fi::FI_MSG };
     super::count(ep.call(|endpoint, vector| {
-        let inject = ending.flags & fi::FI_INJECT != 0;
-        // SAFETY: the caller promised it.
-        let bytes = unsafe { memory::outgoing(endpoint, pieces, inject) };
         if ending.flags & fi::FI_FENCE != 0 {
             endpoint.fence(vector, to)?;
         }
+        let mut posted = ending.posted(endpoint.tx, class);
+        if let &[piece] = pieces {
+            // SAFETY: the caller promised that they are readable.
+            let bytes = unsafe { memory::array(piece.iov_base.cast(), piece.iov_len) };
+            if endpoint.send_now(vector, to, (bytes, tag, data), &mut posted)? {
+                return Ok(());
+            }
+        }
+        let inject = ending.flags & fi::FI_INJECT != 0;
+        // SAFETY: the caller promised it.
+        let bytes = unsafe { memory::outgoing(endpoint, pieces, inject) };
         let message = Message { data: bytes, tag, remote_data: data };
-        let posted = ending.posted(endpoint.tx, class);
         endpoint.send(vector, to, message, posted)
     }))
 }
