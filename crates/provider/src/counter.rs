@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use crate::wake::Wake;
+
 /// How many operations are over.
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
@@ -15,9 +17,50 @@ pub(crate) struct Counter {
     /// Operations of peers on regions that it is bound to, since [`Self::collect`]; present once
     /// there was such a region (fi_mr_bind(3)).
     visits: Option<Arc<AtomicU64>>,
+    /// Present where the application sleeps on a descriptor.
+    pub(crate) wake: Option<Arc<Wake>>,
+    /// Somebody sleeps until it changes, or is about to.
+    has_sleeper: bool,
+    /// What the application was told last.
+    told: (u64, u64),
 }
 
 impl Counter {
+    /// One that stands at 0.
+    pub(crate) fn new(wake: Option<Arc<Wake>>) -> Self {
+        Self { wake, ..Self::default() }
+    }
+
+    /// Counts operations that are over.
+    pub(crate) fn count(&mut self, done: u64, failed: u64) {
+        self.value = self.value.wrapping_add(done);
+        self.errors = self.errors.wrapping_add(failed);
+        if done + failed > 0 {
+            self.rouse();
+        }
+    }
+
+    /// Another thread's progress may have counted, and with it what would wake the sleeper.
+    fn rouse(&mut self) {
+        if std::mem::take(&mut self.has_sleeper)
+            && let Some(wake) = &self.wake
+        {
+            wake.signal();
+        }
+    }
+
+    /// The application sees it.
+    pub(crate) const fn tell(&mut self) {
+        self.told = (self.value, self.errors);
+    }
+
+    /// Whether the application, which is to be told, has seen all of it; then it may sleep.
+    pub(crate) fn may_sleep(&mut self) -> bool {
+        self.has_sleeper = self.told == (self.value, self.errors);
+        self.tell();
+        self.has_sleeper
+    }
+
     /// Where operations on a region are counted for it.
     pub(crate) fn visits(&mut self) -> Arc<AtomicU64> {
         Arc::clone(self.visits.get_or_insert_default())
@@ -28,10 +71,23 @@ impl Counter {
         self.visits.is_some()
     }
 
+    /// Whether somebody sleeps until it changes, which it may by what happens on an endpoint.
+    pub(crate) fn has_sleeper_for(&self, endpoint: usize) -> bool {
+        self.has_sleeper && (self.counts_visits() || self.endpoints.contains(&endpoint))
+    }
+
+    /// Adds what was counted of regions, if that is to end somebody's sleep.
+    pub(crate) fn collect_for_sleeper(&mut self) {
+        if self.has_sleeper {
+            self.collect();
+        }
+    }
+
     /// Adds what was counted of regions.
     pub(crate) fn collect(&mut self) {
         if let Some(visits) = &self.visits {
-            self.value = self.value.wrapping_add(visits.swap(0, Ordering::AcqRel));
+            let visits = visits.swap(0, Ordering::AcqRel);
+            self.count(visits, 0);
         }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::{
     counter::Counter,
-    endpoint::{Endpoint, Outcome},
+    endpoint::Endpoint,
     queue::{Head, Queue},
     vector::AddressVector,
     wake::Deadline,
@@ -74,19 +74,35 @@ impl State {
         let vector = endpoint.vector.and_then(|vector| vectors.get(vector));
         while let Some((is_sent, outcome)) = endpoint.next_outcome(vector) {
             let binding = if is_sent { endpoint.tx } else { endpoint.rx };
-            let queue = binding.and_then(|binding| queues.get_mut(binding.queue));
-            match (queue, outcome) {
-                (Some(queue), Outcome::Done(entry)) => queue.push(entry),
-                (Some(queue), Outcome::Failed(failure)) => queue.push_failure(failure),
-                (None, _) => {}
+            if let Some(queue) = binding.and_then(|binding| queues.get_mut(binding.queue)) {
+                queue.add(outcome);
             }
         }
         if !endpoint.counters.is_none() {
             for (counter, done, failed) in endpoint.new_counts() {
                 if let Some(counter) = counter.and_then(|at| counters.get_mut(at)) {
-                    counter.value += done;
-                    counter.errors += failed;
+                    counter.count(done, failed);
                 }
+            }
+        }
+        for (_, counter) in counters {
+            counter.collect_for_sleeper();
+        }
+    }
+
+    /// Whether somebody sleeps until something happens on an endpoint, or is about to.
+    fn has_sleeper(&self, at: usize) -> bool {
+        let awaits = |queue: &Queue| queue.has_sleeper && queue.endpoints.contains(&at);
+        self.queues.iter().any(|(_, queue)| awaits(queue))
+            || self.counters.iter().any(|(_, counter)| counter.has_sleeper_for(at))
+    }
+
+    /// Has the wait objects of a counter tell of all endpoints that have what it counts.
+    pub(crate) fn watch_counted(&mut self, counter: usize) {
+        let Some(wake) = self.counters[counter].wake.clone() else { return };
+        for at in self.counted(counter) {
+            if let Some(descriptor) = self.endpoints.get_mut(at).and_then(Endpoint::descriptor) {
+                wake.watch(descriptor);
             }
         }
     }
@@ -275,6 +291,10 @@ fn stand_in(domain: &Domain) {
         for at in endpoints {
             if state.progress_endpoint(at) {
                 pause = BUSY;
+            }
+            // Peers were told that nobody sleeps here.
+            if state.has_sleeper(at) {
+                state.may_sleep(at);
             }
         }
     }

@@ -17,7 +17,7 @@ use slab::Slab;
 use crate::{
     errors,
     params::{self, Parameters},
-    queue::{Entry, Failure},
+    queue::{Entry, Failure, Item},
     vector::AddressVector,
 };
 
@@ -147,12 +147,6 @@ pub(crate) struct Posted {
 
 /// What becomes of a call: nothing, or a positive number of fi_errno(3).
 pub(crate) type Call<T = ()> = Result<T, i32>;
-
-/// A completion for one of the two queues.
-pub(crate) enum Outcome {
-    Done(Entry),
-    Failed(Failure),
-}
 
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -352,10 +346,7 @@ impl Endpoint {
     }
 
     /// The next completion to be told, and whether it is of something that was sent.
-    pub(crate) fn next_outcome(
-        &mut self,
-        vector: Option<&AddressVector>,
-    ) -> Option<(bool, Outcome)> {
+    pub(crate) fn next_outcome(&mut self, vector: Option<&AddressVector>) -> Option<(bool, Item)> {
         loop {
             let completion = match &mut self.transport {
                 Some(Transport::Rdm(endpoint)) => endpoint.take_completion(),
@@ -373,10 +364,10 @@ impl Endpoint {
         &mut self,
         vector: Option<&AddressVector>,
         completion: Completion,
-    ) -> Option<(bool, Outcome)> {
+    ) -> Option<(bool, Item)> {
         let Completion { context, peer, event, result, .. } = completion;
         if let Event::RemoteWrite { data, length, .. } = event {
-            return Some((false, Outcome::Done(self.remote_write(vector, peer, data, length))));
+            return Some((false, Item::Done(self.remote_write(vector, peer, data, length))));
         }
         let is_sent = !matches!(event, Event::Received { .. } | Event::Released { .. });
         let Some(at) = Self::posted_at(context).filter(|&at| self.posted.contains(at)) else {
@@ -414,9 +405,9 @@ impl Endpoint {
             entry.source = peer.map_or(fi::FI_ADDR_NOTAVAIL, |peer| self.number(vector, peer));
         }
         match result {
-            Ok(()) if posted.report => Some((is_sent, Outcome::Done(entry))),
+            Ok(()) if posted.report => Some((is_sent, Item::Done(entry))),
             Ok(()) => None,
-            Err(error) => Some((is_sent, Outcome::Failed(failure(entry, excess, &error)))),
+            Err(error) => Some((is_sent, Item::Failed(Box::new(failure(entry, excess, &error))))),
         }
     }
 

@@ -32,8 +32,9 @@ pub(crate) struct Failure {
     pub(crate) text: String,
 }
 
+/// An operation that is over.
 #[derive(Debug)]
-enum Item {
+pub(crate) enum Item {
     Done(Entry),
     Failed(Box<Failure>),
 }
@@ -56,15 +57,27 @@ pub(crate) struct Queue {
     pub(crate) signalled: bool,
     /// Present where calls may wait.
     pub(crate) wake: Option<Arc<Wake>>,
+    /// Somebody sleeps until there is something, or is about to.
+    pub(crate) has_sleeper: bool,
 }
 
 impl Queue {
+    pub(crate) fn add(&mut self, item: Item) {
+        self.items.push_back(item);
+        // Another thread's progress may have brought it, and with it what would wake the sleeper.
+        if std::mem::take(&mut self.has_sleeper)
+            && let Some(wake) = &self.wake
+        {
+            wake.signal();
+        }
+    }
+
     pub(crate) fn push(&mut self, entry: Entry) {
-        self.items.push_back(Item::Done(entry));
+        self.add(Item::Done(entry));
     }
 
     pub(crate) fn push_failure(&mut self, failure: Failure) {
-        self.items.push_back(Item::Failed(Box::new(failure)));
+        self.add(Item::Failed(Box::new(failure)));
     }
 
     pub(crate) fn head(&self) -> Head {

@@ -8,12 +8,13 @@ use std::{
 
 use libfabric_sys as fi;
 
-use super::{Object, guarded};
-use crate::{counter::Counter, domain::Domain};
+use super::{Object, guarded, wait};
+use crate::{counter::Counter, domain::Domain, wake::Wake};
 
 struct Cntr {
     domain: Arc<Domain>,
     key: usize,
+    wake: Option<Arc<Wake>>,
 }
 
 static FID_OPS: fi::fi_ops = fi::fi_ops { close, control, ..fi::fi_ops::ENOSYS };
@@ -37,14 +38,22 @@ pub(super) unsafe fn key(cntr: *mut fi::fid_cntr) -> usize {
     unsafe { of(cntr) }.key
 }
 
-/// Makes progress. What waits on several at once does it through here (fi_trywait(3)).
+/// Whether the application may sleep on its descriptor: fi_trywait(3). One that has changed since
+/// the application saw it is to be looked at first.
 ///
 /// # Safety
 /// As [`of`].
-pub(super) unsafe fn progress(cntr: *mut fi::fid_cntr) {
+pub(super) unsafe fn may_sleep(cntr: *mut fi::fid_cntr) -> bool {
     // SAFETY: the caller promised it.
-    let Cntr { domain, key } = unsafe { of(cntr) };
-    domain.lock().progress_counter(*key);
+    let Cntr { domain, key, wake } = unsafe { of(cntr) };
+    let mut state = domain.lock();
+    if let Some(wake) = wake {
+        wake.clear();
+    }
+    state.progress_counter(*key);
+    let idle = state.counted(*key).iter().all(|&at| state.may_sleep(at));
+    state.counters[*key].collect();
+    idle && state.counters[*key].may_sleep()
 }
 
 /// fi_cntr_open(3).
@@ -58,19 +67,22 @@ pub(super) unsafe extern "C" fn open(
         // SAFETY: the domain is open.
         let domain = unsafe { super::domain::of(domain) };
         // SAFETY: the attributes are there, or null.
-        if let Some(attr) = unsafe { attr.as_ref() } {
-            let waits = [fi::FI_WAIT_NONE, fi::FI_WAIT_UNSPEC, fi::FI_WAIT_YIELD];
-            if attr.events != fi::FI_CNTR_EVENTS_COMP || !waits.contains(&attr.wait_obj) {
-                return -fi::FI_ENOSYS;
-            }
-        }
-        let key = domain.lock().counters.insert(Counter::default());
+        let wake = match unsafe { attr.as_mut() } {
+            None => Ok(None),
+            Some(attr) if attr.events != fi::FI_CNTR_EVENTS_COMP => Err(fi::FI_ENOSYS),
+            Some(attr) => wait::make(&mut attr.wait_obj),
+        };
+        let wake = match wake {
+            Ok(wake) => wake,
+            Err(error) => return -error,
+        };
+        let key = domain.lock().counters.insert(Counter::new(wake.clone()));
         let fid = fi::fid_cntr {
             fid: fi::fid { fclass: fi::FI_CLASS_CNTR, context, ops: &raw const FID_OPS },
             ops: &raw const OPS,
         };
         // SAFETY: the caller wants it there.
-        unsafe { *cntr = Object::publish(fid, Cntr { domain: Arc::clone(domain), key }) };
+        unsafe { *cntr = Object::publish(fid, Cntr { domain: Arc::clone(domain), key, wake }) };
         0
     })
 }
@@ -78,7 +90,7 @@ pub(super) unsafe extern "C" fn open(
 unsafe extern "C" fn close(fid: *mut fi::fid) -> c_int {
     guarded(|| {
         // SAFETY: it is open until this returns 0.
-        let Cntr { domain, key } = unsafe { of(fid.cast()) };
+        let Cntr { domain, key, .. } = unsafe { of(fid.cast()) };
         let mut state = domain.lock();
         if !state.counters[*key].endpoints.is_empty() {
             return -fi::FI_EBUSY;
@@ -91,8 +103,13 @@ unsafe extern "C" fn close(fid: *mut fi::fid) -> c_int {
     })
 }
 
-unsafe extern "C" fn control(_fid: *mut fi::fid, _command: c_int, _arg: *mut c_void) -> c_int {
-    -fi::FI_ENOSYS
+unsafe extern "C" fn control(fid: *mut fi::fid, command: c_int, arg: *mut c_void) -> c_int {
+    guarded(|| {
+        // SAFETY: it is open.
+        let cntr = unsafe { of(fid.cast()) };
+        // SAFETY: the caller wants an answer there.
+        unsafe { wait::control(command, arg, cntr.wake.as_ref()) }
+    })
 }
 
 unsafe extern "C" fn read(cntr: *mut fi::fid_cntr) -> u64 {
@@ -105,9 +122,10 @@ unsafe extern "C" fn readerr(cntr: *mut fi::fid_cntr) -> u64 {
 
 fn look(cntr: *mut fi::fid_cntr, what: fn(&Counter) -> u64) -> u64 {
     // SAFETY: it is open.
-    let Cntr { domain, key } = unsafe { of(cntr) };
+    let Cntr { domain, key, .. } = unsafe { of(cntr) };
     let mut state = domain.lock();
     state.progress_counter(*key);
+    state.counters[*key].tell();
     what(&state.counters[*key])
 }
 
@@ -129,7 +147,7 @@ unsafe extern "C" fn seterr(cntr: *mut fi::fid_cntr, value: u64) -> c_int {
 
 fn change(cntr: *mut fi::fid_cntr, what: impl FnOnce(&mut Counter)) -> c_int {
     // SAFETY: it is open.
-    let Cntr { domain, key } = unsafe { of(cntr) };
+    let Cntr { domain, key, .. } = unsafe { of(cntr) };
     let mut state = domain.lock();
     let counter = &mut state.counters[*key];
     counter.collect();
@@ -140,19 +158,23 @@ fn change(cntr: *mut fi::fid_cntr, what: impl FnOnce(&mut Counter)) -> c_int {
 unsafe extern "C" fn wait(cntr: *mut fi::fid_cntr, threshold: u64, timeout: c_int) -> c_int {
     guarded(|| {
         // SAFETY: it is open.
-        let Cntr { domain, key } = unsafe { of(cntr) };
+        let Cntr { domain, key, wake } = unsafe { of(cntr) };
         let timeout = u64::try_from(timeout).ok().map(Duration::from_millis);
         let errors = domain.lock().counters[*key].errors;
         let mut failed = false;
         let reached = domain.wait(
             timeout,
             |state| state.counted(*key),
-            None,
+            wake.as_ref().map(|wake| wake.descriptor()),
             |state| {
+                if let Some(wake) = wake {
+                    wake.clear();
+                }
                 state.progress_counter(*key);
-                let counter = &state.counters[*key];
+                let counter = &mut state.counters[*key];
+                counter.tell();
                 failed = counter.errors != errors;
-                failed || counter.value >= threshold
+                failed || counter.value >= threshold || !counter.may_sleep()
             },
         );
         match (reached, failed) {

@@ -2,7 +2,6 @@
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
-    os::fd::AsRawFd as _,
     sync::Arc,
     thread,
     time::Duration,
@@ -10,7 +9,7 @@ use std::{
 
 use libfabric_sys as fi;
 
-use super::{Object, guarded};
+use super::{Object, guarded, wait};
 use crate::{
     domain::{Domain, State},
     queue::{Entry, Failure, Head, Queue},
@@ -71,7 +70,9 @@ pub(super) unsafe fn may_sleep(cq: *mut fi::fid_cq) -> bool {
     state.progress_queue(*key);
     let endpoints = state.queues[*key].endpoints.clone();
     let idle = endpoints.iter().all(|&at| state.may_sleep(at));
-    idle && state.queues[*key].head() == Head::Nothing && !state.queues[*key].signalled
+    let queue = &mut state.queues[*key];
+    queue.has_sleeper = idle && queue.head() == Head::Nothing && !queue.signalled;
+    queue.has_sleeper
 }
 
 /// fi_cq_open(3).
@@ -85,25 +86,18 @@ pub(super) unsafe extern "C" fn open(
         // SAFETY: the domain is open.
         let domain = unsafe { super::domain::of(domain) };
         // SAFETY: the attributes are there, or null.
-        let (format, wait) = match unsafe { attr.as_mut() } {
-            None => (fi::FI_CQ_FORMAT_CONTEXT, fi::FI_WAIT_NONE),
+        let (format, wake) = match unsafe { attr.as_mut() } {
+            None => (fi::FI_CQ_FORMAT_CONTEXT, Ok(None)),
             Some(attr) => {
                 if attr.format == fi::FI_CQ_FORMAT_UNSPEC {
                     attr.format = fi::FI_CQ_FORMAT_CONTEXT;
                 }
-                if attr.wait_obj == fi::FI_WAIT_UNSPEC {
-                    attr.wait_obj = fi::FI_WAIT_FD;
-                }
-                (attr.format, attr.wait_obj)
+                (attr.format, wait::make(&mut attr.wait_obj))
             }
         };
-        let wake = match wait {
-            fi::FI_WAIT_NONE => None,
-            fi::FI_WAIT_FD | fi::FI_WAIT_YIELD => match Wake::new() {
-                Ok(wake) => Some(Arc::new(wake)),
-                Err(error) => return -(error as c_int),
-            },
-            _ => return -fi::FI_ENOSYS,
+        let wake = match wake {
+            Ok(wake) => wake,
+            Err(error) => return -error,
         };
         if format > fi::FI_CQ_FORMAT_TAGGED {
             return -fi::FI_ENOSYS;
@@ -140,15 +134,8 @@ unsafe extern "C" fn control(fid: *mut fi::fid, command: c_int, arg: *mut c_void
     guarded(|| {
         // SAFETY: it is open.
         let cq = unsafe { of(fid.cast()) };
-        let value = match (command, &cq.wake) {
-            (fi::FI_GETWAIT, Some(wake)) => wake.descriptor().as_raw_fd(),
-            (fi::FI_GETWAITOBJ, Some(_)) => fi::FI_WAIT_FD as c_int,
-            (fi::FI_GETWAITOBJ, None) => fi::FI_WAIT_NONE as c_int,
-            _ => return -fi::FI_ENOSYS,
-        };
-        // SAFETY: these commands have a number for an answer.
-        unsafe { *arg.cast::<c_int>() = value };
-        0
+        // SAFETY: the caller wants an answer there.
+        unsafe { wait::control(command, arg, cq.wake.as_ref()) }
     })
 }
 
@@ -268,16 +255,18 @@ unsafe extern "C" fn sreadfrom(
             |state| state.queues[cq.key].endpoints.clone(),
             signal,
             |state| {
+                if let Some(wake) = &cq.wake {
+                    wake.clear();
+                }
                 state.progress_queue(cq.key);
-                let queue = &state.queues[cq.key];
-                queue.head() != Head::Nothing || queue.signalled
+                let queue = &mut state.queues[cq.key];
+                queue.has_sleeper = queue.head() == Head::Nothing && !queue.signalled;
+                !queue.has_sleeper
             },
         );
         let mut state = cq.domain.lock();
         state.queues[cq.key].signalled = false;
-        if let Some(wake) = &cq.wake {
-            wake.clear();
-        }
+        state.queues[cq.key].has_sleeper = false;
         // SAFETY: the caller has room for so many.
         unsafe { take(&mut state, cq, (buf, count), sources) }
     })

@@ -278,6 +278,8 @@ fn enable(ep: &Ep) -> Call {
             wake.watch(descriptor);
         }
     }
+    let counters: Vec<usize> = state.counters.iter().map(|(at, _)| at).collect();
+    counters.into_iter().for_each(|counter| state.watch_counted(counter));
     Ok(())
 }
 

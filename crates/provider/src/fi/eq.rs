@@ -12,7 +12,7 @@ use std::{
 use libfabric_sys as fi;
 use parking_lot::Mutex;
 
-use super::{Object, guarded, memory::array};
+use super::{Object, guarded, memory::array, wait};
 use crate::wake::{Deadline, Wake};
 
 struct Event {
@@ -57,22 +57,13 @@ pub(super) unsafe extern "C" fn open(
 ) -> c_int {
     guarded(|| {
         // SAFETY: the attributes are there, or null.
-        let (flags, wait) = match unsafe { attr.as_mut() } {
-            None => (0, fi::FI_WAIT_NONE),
-            Some(attr) => {
-                if attr.wait_obj == fi::FI_WAIT_UNSPEC {
-                    attr.wait_obj = fi::FI_WAIT_FD;
-                }
-                (attr.flags, attr.wait_obj)
-            }
+        let (flags, wake) = match unsafe { attr.as_mut() } {
+            None => (0, Ok(None)),
+            Some(attr) => (attr.flags, wait::make(&mut attr.wait_obj)),
         };
-        let wake = match wait {
-            fi::FI_WAIT_NONE => None,
-            fi::FI_WAIT_FD | fi::FI_WAIT_YIELD => match Wake::new() {
-                Ok(wake) => Some(Arc::new(wake)),
-                Err(error) => return -(error as c_int),
-            },
-            _ => return -fi::FI_ENOSYS,
+        let wake = match wake {
+            Ok(wake) => wake,
+            Err(error) => return -error,
         };
         let fid = fi::fid_eq {
             fid: fi::fid { fclass: fi::FI_CLASS_EQ, context, ops: &raw const FID_OPS },
@@ -98,15 +89,8 @@ unsafe extern "C" fn control(fid: *mut fi::fid, command: c_int, arg: *mut c_void
     guarded(|| {
         // SAFETY: it is open.
         let eq = unsafe { of(fid.cast()) };
-        let value = match (command, &eq.wake) {
-            (fi::FI_GETWAIT, Some(wake)) => wake.descriptor().as_raw_fd(),
-            (fi::FI_GETWAITOBJ, Some(_)) => fi::FI_WAIT_FD as c_int,
-            (fi::FI_GETWAITOBJ, None) => fi::FI_WAIT_NONE as c_int,
-            _ => return -fi::FI_ENOSYS,
-        };
-        // SAFETY: these commands have a number for an answer.
-        unsafe { *arg.cast::<c_int>() = value };
-        0
+        // SAFETY: the caller wants an answer there.
+        unsafe { wait::control(command, arg, eq.wake.as_ref()) }
     })
 }
 

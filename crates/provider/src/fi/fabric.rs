@@ -101,11 +101,8 @@ unsafe extern "C" fn trywait(
                 fi::FI_CLASS_CQ => unsafe { cq::may_sleep(fid.cast()) },
                 // SAFETY: as above.
                 fi::FI_CLASS_EQ => unsafe { eq::may_sleep(fid.cast()) },
-                fi::FI_CLASS_CNTR => {
-                    // SAFETY: as above.
-                    unsafe { cntr::progress(fid.cast()) };
-                    true
-                }
+                // SAFETY: as above.
+                fi::FI_CLASS_CNTR => unsafe { cntr::may_sleep(fid.cast()) },
                 _ => return -fi::FI_EINVAL,
             };
             if !may {

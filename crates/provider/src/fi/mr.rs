@@ -165,6 +165,7 @@ unsafe extern "C" fn bind(fid: *mut fi::fid, with: *mut fi::fid, flags: u64) -> 
         let Some(visits) = state.counters.get_mut(counter).map(Counter::visits) else {
             return -fi::FI_EINVAL;
         };
+        state.watch_counted(counter);
         let wants = |flag| (flags & flag != 0).then(|| Arc::clone(&visits));
         let watch = Watch { reads: wants(fi::FI_REMOTE_READ), writes: wants(fi::FI_REMOTE_WRITE) };
         // What peers cannot reach has nothing to count.

@@ -1,5 +1,5 @@
 //! The library under libfabric, as Debian has it: what it asks of who loads it, what `fi_info` says
-//! of it, and `fi_pingpong` over it.
+//! of it, `fi_pingpong` over it, and sleeping on its descriptors.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
@@ -7,3 +7,4 @@ mod fi_info;
 mod fi_pingpong;
 mod installed;
 mod library;
+mod waits;
