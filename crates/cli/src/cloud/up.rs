@@ -104,13 +104,21 @@ fn be_the_cloud(args: &UpArgs, directory: &Path, interrupts: &Interrupts) -> Res
     }
     // Files of instances have the modes their programs ask for.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    let agent = Agent::start(&options(args, directory, find_provider(args)?))?;
+    let agent = match start(args, directory) {
+        // Not into the log: it may be that of the cloud that is up already.
+        Err(error) if args.detached => {
+            let cause: Result<Running, _> = Err(format!("{error:#}"));
+            output::print(&(serde_json::to_string(&cause)? + "\n"))?;
+            return Ok(Verdict::Failed);
+        }
+        started => started?,
+    };
     std::env::set_current_dir("/").context("cannot leave the working directory")?;
     let hold = interrupts.hold();
     let stopper = agent.stopper();
     interrupts.on_interrupt(move || stopper.stop());
     if args.detached {
-        output::print(&(serde_json::to_string(agent.running())? + "\n"))?;
+        output::print(&(serde_json::to_string(&Ok::<_, String>(agent.running()))? + "\n"))?;
     } else {
         announce(args, agent.running(), directory)?;
     }
@@ -122,6 +130,10 @@ fn be_the_cloud(args: &UpArgs, directory: &Path, interrupts: &Interrupts) -> Res
     drop(hold);
     interrupts.end_if_interrupted();
     Ok(Verdict::Passed)
+}
+
+fn start(args: &UpArgs, directory: &Path) -> Result<Agent> {
+    Ok(Agent::start(&options(args, directory, find_provider(args)?))?)
 }
 
 /// Starts the head nodes of clusters that ended with the cloud before this one.
@@ -190,11 +202,15 @@ fn start_in_background(directory: &Path) -> Result<Running> {
     }
     log.seek(SeekFrom::Start(begin)).context("cannot read the log")?;
     let said = io::read_to_string(&log).context("cannot read the log")?;
-    if let Ok(running) = serde_json::from_str(&line) {
+    let started: Option<Result<Running, String>> = serde_json::from_str(&line).ok();
+    if let Some(Ok(running)) = started {
         said.lines().for_each(output::say);
         return Ok(running);
     }
     let status = agent.wait().context("the agent does not end")?;
+    if let Some(Err(cause)) = started {
+        bail!("{cause}");
+    }
     let last = said.lines().last().map(|line| line.trim_start_matches("elastane: "));
     match last {
         Some(cause) => bail!("{cause}"),

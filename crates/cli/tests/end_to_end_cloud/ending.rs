@@ -1,6 +1,9 @@
 //! Beginnings and ends of a cloud.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -55,6 +58,22 @@ fn second_cloud_of_a_directory_is_told_where_the_first_is() {
 }
 
 #[test]
+fn of_two_that_start_at_once_one_is_the_cloud_and_the_other_says_so() {
+    let cloud = Cloud::new();
+    let start = || {
+        let mut up = cloud.command(&["up"]);
+        up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let both = [start(), start()].map(|up| up.wait_with_output().unwrap());
+    let (winners, losers): (Vec<_>, Vec<_>) = both.iter().partition(|up| up.status.success());
+    let ([winner], [loser]) = (&winners[..], &losers[..]) else { panic!("{both:?}") };
+    assert!(winner.stderr.is_empty(), "{winner:?}");
+    assert_eq!(loser.status.code(), Some(2), "{loser:?}");
+    assert_eq!(text(loser).matches("is up already").count(), 1, "{loser:?}");
+    assert!(text(winner).contains(&cloud.running().endpoint()), "{winner:?}");
+}
+
+#[test]
 fn two_clouds_of_two_directories_share_nothing() {
     let clouds = [Cloud::up(), Cloud::up()];
     let [one, other] = clouds.each_ref().map(Cloud::running);
@@ -71,7 +90,7 @@ fn interrupted_cloud_in_the_foreground_leaves_nothing() {
     let cloud = Cloud::new();
     let before = Traces::now(cloud.path());
     let mut agent = cloud.command(&["up", "--foreground"]);
-    let mut agent = agent.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut agent = agent.stdout(Stdio::null()).spawn().unwrap();
     eventually("it is up", || cloud::agent::find(cloud.path()).unwrap().is_some());
     let processes = cloud.processes();
     strike(agent.id(), Signal::SIGINT);
