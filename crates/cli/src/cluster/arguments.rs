@@ -1,6 +1,6 @@
 //! What `elastane cluster` can be told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -67,9 +67,8 @@ pub(crate) enum Verb {
 
 Exit status: 0 a cluster can be made of it; 1 it cannot; 2 the file cannot be read.")]
 pub(crate) struct ValidateArgs {
-    /// The configuration.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    #[command(flatten)]
+    pub file: ConfigurationFile,
 
     /// Leave out findings: ALL, or type:VALIDATOR.
     #[arg(long, value_name = "WORD", num_args = 1..)]
@@ -78,6 +77,25 @@ pub(crate) struct ValidateArgs {
     /// Print a JSON document.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A configuration, named as other programs that check files want it, or as other verbs do.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ConfigurationFile {
+    /// The configuration.
+    #[arg(value_name = "FILE")]
+    named: Option<PathBuf>,
+
+    /// The same, as other verbs have it.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigurationFile {
+    pub(crate) fn path(&self) -> &Path {
+        self.named.as_deref().or(self.config.as_deref()).unwrap_or(Path::new(""))
+    }
 }
 
 #[derive(Debug, Args)]

@@ -20,18 +20,19 @@ use crate::{Verdict, interrupt::Interrupts, output, progress::Steps};
 
 pub(super) fn validate(args: &ValidateArgs) -> Result<Verdict> {
     let suppressed = Suppressed::read(&args.suppress_validators).map_err(|error| anyhow!(error))?;
-    let document = open(&args.file)?;
+    let file = args.file.path();
+    let document = open(file)?;
     let findings = validate::validate(&document, &suppressed);
     let fails = validate::fails(&findings, Level::Error);
     if args.json {
         let json = serde_json::json!({
-            "file": args.file, "valid": !fails, "findings": findings,
+            "file": file, "valid": !fails, "findings": findings,
         });
         output::print(&(serde_json::to_string_pretty(&json)? + "\n"))?;
     } else {
-        output::print(&listed(&args.file, &findings))?;
+        output::print(&listed(file, &findings))?;
         if !fails {
-            output::print(&format!("{}: valid\n", args.file.display()))?;
+            output::print(&format!("{}: valid\n", file.display()))?;
         }
     }
     Ok(if fails { Verdict::Failed } else { Verdict::Passed })

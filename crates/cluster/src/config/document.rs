@@ -41,10 +41,17 @@ pub enum ReadError {
     TooLarge(String),
     /// It is not YAML.
     #[error("Configuration must be a valid YAML document. {0}")]
-    Syntax(#[from] TreeError),
+    Syntax(TreeError),
     /// It is YAML of something else.
     #[error("configuration is required and cannot be empty: it has to hold keys such as Image")]
     NoMapping,
+}
+
+impl From<TreeError> for ReadError {
+    fn from(error: TreeError) -> Self {
+        // What it says is said already: it is no source of this one.
+        Self::Syntax(error)
+    }
 }
 
 /// Some 10000 lines.
