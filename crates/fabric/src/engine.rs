@@ -297,6 +297,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     /// it takes as long as the rest.
     fn kick_local(&mut self, peer: PeerId) {
         let now = self.watch.last();
+        self.locals.hurry(peer);
         self.wake(now);
         let is_alone = self.locals.in_flight(peer) == 0;
         if self.leaves_at_once(peer, is_alone) {

@@ -22,8 +22,11 @@ const MAX_RETRIES: u32 = 64;
 /// The first pause after a refusal, and the longest.
 const FIRST_HOLD: Duration = Duration::from_micros(50);
 const LONGEST_HOLD: Duration = Duration::from_millis(10);
-/// Looks that find nothing for each time that is asked what the peer took.
+/// Looks that find nothing for each time that is asked what the peer took: the answer is in a line
+/// of memory that the peer keeps writing, and takes as long to come as a message.
 const COLLECT_PAUSE: u32 = 4;
+/// The same while nobody waits for the answer.
+const LAZY_COLLECT_PAUSE: u32 = 64;
 /// How often it is checked whether the peer's process lives.
 pub(super) const LIVENESS: Duration = Duration::from_millis(100);
 
@@ -68,8 +71,10 @@ pub(super) struct Line {
     retries: u32,
     burst: u32,
     checked_at: Time,
-    /// Looks at the ring since it was last asked what the peer took.
-    uncollected: u32,
+    /// Looks at the ring since something came.
+    idle_looks: u32,
+    /// Somebody waits for the peer to take what was sent.
+    is_awaited: bool,
     /// Something was received at the last look, and the peer may have fallen asleep meanwhile.
     is_unsure: bool,
     /// Whether large messages are lent to the peer.
@@ -105,7 +110,8 @@ impl Line {
             retries: 0,
             burst: 1,
             checked_at: clock.now(),
-            uncollected: 0,
+            idle_looks: 0,
+            is_awaited: false,
             is_unsure: false,
             is_corrupt: false,
             wakes: 0,
@@ -152,6 +158,11 @@ impl Line {
     /// Records that the peer has not taken.
     pub(super) fn in_flight(&self) -> usize {
         self.sent.len() + self.refused.len()
+    }
+
+    /// Somebody waits for the peer to take what was sent.
+    pub(super) const fn hurry(&mut self) {
+        self.is_awaited = true;
     }
 
     /// Whether there is nothing to do before something comes.
@@ -237,6 +248,7 @@ impl Line {
         train.clear();
         let brief = layer.leave_at_once(self.peer, request, train.heads())?;
         self.serial += 1;
+        self.is_awaited |= request.complete;
         let sent = Sent { content: Content::Brief(brief), serial: self.serial, refusals: 0 };
         self.put(request.data, sent, train);
         Some(brief.op())
@@ -293,10 +305,11 @@ impl Line {
             any = true;
         }
         self.link.release();
-        // What the peer took is in a line of memory of its own, that it has just written if it
-        // answers: what it sent goes to the application first.
-        self.uncollected = if any { 0 } else { self.uncollected.wrapping_add(1) };
-        if self.uncollected % COLLECT_PAUSE == COLLECT_PAUSE - 1 || !self.link.has_room() {
+        // If the peer answers, it has just written what it took: what it sent goes to the
+        // application first.
+        self.idle_looks = if any { 0 } else { self.idle_looks.wrapping_add(1) };
+        let pause = if self.is_awaited { COLLECT_PAUSE } else { LAZY_COLLECT_PAUSE };
+        if self.idle_looks % pause == pause - 1 || !self.link.has_plenty_of_room() {
             any |= self.collect(now, layer, retries)?;
         }
         self.loans.looked(now, any);
@@ -374,6 +387,7 @@ impl Line {
             let refusals = refusals.saturating_add(1);
             refused.insert(at, Sent { content: Content::Datagram(token), serial, refusals });
         })?;
+        self.is_awaited &= !self.sent.is_empty();
         if is_sound { Ok(count > 0) } else { Err(Corrupt) }
     }
 

@@ -316,10 +316,18 @@ impl Locals {
         Some(line)
     }
 
+    /// Something may wait for `peer` to take what it was sent.
+    pub(crate) fn hurry(&mut self, peer: PeerId) {
+        if let Some(line) = self.line(peer) {
+            line.hurry();
+        }
+    }
+
     /// The message layer has something for `peer`, which has a link.
     pub(crate) fn wake(&mut self, peer: PeerId) {
         if let Some(line) = self.line(peer) {
             line.wants = true;
+            line.hurry();
         }
     }
 
@@ -411,8 +419,9 @@ impl Locals {
         let mut longest = Duration::MAX;
         let mut news = false;
         for peer in self.up.iter().chain(&self.offered) {
-            match self.peers.get(peer.index()) {
+            match self.peers.get_mut(peer.index()) {
                 Some(State::Up(line)) => {
+                    line.hurry();
                     line.link.announce_sleep();
                     news |= line.link.has_news() || line.wants && line.link.has_room();
                     // A process that was killed wakes nobody.

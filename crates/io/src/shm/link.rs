@@ -304,6 +304,11 @@ impl Link {
         self.producer.has_room()
     }
 
+    /// Whether less than half of the ring is in use, as far as is known here.
+    pub fn has_plenty_of_room(&self) -> bool {
+        self.producer.has_plenty_of_room()
+    }
+
     /// Sends `head` and `tail` as one record; `false` if there is no room.
     ///
     /// # Panics

@@ -196,6 +196,12 @@ impl<M: Shared> Producer<M> {
             && self.place(self.geometry.record).is_some()
     }
 
+    /// Whether less than half of it is in use, as far as the producer knows.
+    pub(crate) fn has_plenty_of_room(&self) -> bool {
+        self.next - self.passed < self.geometry.slots as u64 / 2
+            && self.data_next - self.data_free < self.geometry.data as u64 / 2
+    }
+
     /// Where in the data `length` bytes can go, and where the data given out ends then.
     fn place(&self, length: usize) -> Option<(usize, u64)> {
         let size = self.geometry.data as u64;
