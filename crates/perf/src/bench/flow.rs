@@ -57,21 +57,22 @@ pub(super) fn run<L: Lane>(
     let mut idle = Idle::new();
     let mut turn = 0;
     loop {
-        let now = watch.clock.now();
         let mut worked = false;
+        // To read the clock costs as much as to pass a small message on: once a turn.
+        let mut read = None;
         for (lane, counts) in lanes.iter_mut().zip(&mut flow.counts) {
             worked |= flow.timing.post(&task, lane, counts, watch)?;
             let progress = lane.poll()?;
             counts.completed += progress.completed;
             counts.arrived += progress.arrived;
-            if progress.completed > 0 {
-                flow.timing.completed(progress.completed, watch.clock.now());
+            if progress.completed + progress.arrived > 0 {
+                let now = *read.get_or_insert_with(|| watch.clock.now());
+                flow.timing.completed(progress.completed, now);
+                flow.arrivals.arrived(progress.arrived, now);
+                worked = true;
             }
-            if progress.arrived > 0 {
-                flow.arrivals.arrived(progress.arrived, watch.clock.now());
-            }
-            worked |= progress.completed + progress.arrived > 0;
         }
+        let now = read.unwrap_or_else(|| watch.clock.now());
         if watch.is_stopped() {
             flow.timing.stop(now);
         }
@@ -134,12 +135,9 @@ impl Flow {
         let progress = lane.wait(nap)?;
         self.counts[at].completed += progress.completed;
         self.counts[at].arrived += progress.arrived;
-        if progress.completed > 0 {
-            self.timing.completed(progress.completed, watch.clock.now());
-        }
-        if progress.arrived > 0 {
-            self.arrivals.arrived(progress.arrived, watch.clock.now());
-        }
+        let now = watch.clock.now();
+        self.timing.completed(progress.completed, now);
+        self.arrivals.arrived(progress.arrived, now);
         Ok(())
     }
 

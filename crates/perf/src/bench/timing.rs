@@ -171,6 +171,9 @@ impl Timing {
     }
 
     pub(super) fn completed(&mut self, count: u64, now: Time) {
+        if count == 0 {
+            return;
+        }
         self.completed += count;
         self.last_completion = now;
         if self.with_peak {
@@ -210,6 +213,9 @@ impl Arrivals {
     }
 
     pub(super) fn arrived(&mut self, count: u64, now: Time) {
+        if count == 0 {
+            return;
+        }
         self.first.get_or_insert(now);
         self.last = Some(now);
         self.count += count;
