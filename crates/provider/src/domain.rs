@@ -1,5 +1,5 @@
-//! What a domain holds: endpoints, queues, counters, address vectors, regions. One lock guards all
-//! of it, and every call of the application takes it once.
+//! What a domain holds: endpoints, queues, counters, address vectors, regions. One thread at a time
+//! uses it, and every call of the application has one turn.
 
 use std::{
     os::fd::{AsRawFd as _, BorrowedFd, RawFd},
@@ -9,13 +9,13 @@ use std::{
 };
 
 use fabric::Regions;
-use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use std::sync::Arc;
 
 use crate::{
     counter::Counter,
     endpoint::Endpoint,
+    fi::turn::{Turn, Turns},
     queue::{Head, Queue},
     vector::AddressVector,
     wake::Deadline,
@@ -163,14 +163,15 @@ impl State {
 /// A domain (fi_domain(3)).
 #[derive(Debug)]
 pub(crate) struct Domain {
-    state: Mutex<State>,
+    state: Turns<State>,
     /// As the application's headers are (fi_getinfo(3)).
     pub(crate) api_version: u32,
     stop: AtomicBool,
 }
 
 impl Domain {
-    pub(crate) fn new(regions: Regions, api_version: u32) -> Self {
+    /// `is_serial`: whether the application makes one call at a time (`FI_THREAD_DOMAIN`).
+    pub(crate) fn new(regions: Regions, api_version: u32, is_serial: bool) -> Self {
         let state = State {
             endpoints: Slab::new(),
             queues: Slab::new(),
@@ -181,12 +182,13 @@ impl Domain {
             calls: 0,
             idle: 0,
         };
-        Self { state: Mutex::new(state), api_version, stop: AtomicBool::new(false) }
+        Self { state: Turns::new(state, is_serial), api_version, stop: AtomicBool::new(false) }
     }
 
+    /// For a call of the application.
     #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+    pub(crate) fn lock(&self) -> Turn<'_, State> {
+        self.state.call()
     }
 
     /// Waits until `done` says so, at most `timeout`; without one, for ever. `endpoints` are those
@@ -283,7 +285,7 @@ fn stand_in(domain: &Domain) {
         }
         pause = LOOK;
         // If it is taken, somebody is at work.
-        let Some(mut state) = domain.state.try_lock() else { continue };
+        let Some(mut state) = domain.state.visit() else { continue };
         if std::mem::replace(&mut seen, state.calls) != state.calls {
             continue;
         }

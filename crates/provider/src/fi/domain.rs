@@ -43,19 +43,20 @@ pub(super) unsafe fn of<'a>(domain: *mut fi::fid_domain) -> &'a Arc<Domain> {
     &unsafe { Object::<fi::fid_domain, Dom>::of(domain) }.inner.domain
 }
 
-/// Opens a domain in a fabric.
+/// Opens a domain in a fabric, for an application of this version, which makes one call at a time
+/// or does not promise that.
 ///
 /// # Safety
 /// There is a place for the answer.
 pub(super) unsafe fn open(
-    api_version: u32,
+    (api_version, is_serial): (u32, bool),
     siblings: &Arc<AtomicUsize>,
     domain: *mut *mut fi::fid_domain,
     context: *mut c_void,
 ) -> c_int {
     guarded(|| {
         let Ok(regions) = fabric::new_regions() else { return -fi::FI_EIO };
-        let inside = Arc::new(Domain::new(regions, api_version));
+        let inside = Arc::new(Domain::new(regions, api_version, is_serial));
         let is_wanted = params::of_an_offer().progress_thread;
         let progress = match is_wanted.then(|| Progress::start(&inside)).transpose() {
             Ok(progress) => progress,

@@ -64,14 +64,19 @@ unsafe extern "C" fn close(fid: *mut fi::fid) -> c_int {
 
 unsafe extern "C" fn open_domain(
     fabric: *mut fi::fid_fabric,
-    _info: *mut fi::fi_info,
+    info: *mut fi::fi_info,
     domain: *mut *mut fi::fid_domain,
     context: *mut c_void,
 ) -> c_int {
     // SAFETY: it is open.
     let fabric = &unsafe { Object::<fi::fid_fabric, Fab>::of(fabric) }.inner;
+    // SAFETY: it is there, or null.
+    let attr = unsafe { info.as_ref() }.map(|info| info.domain_attr);
+    // SAFETY: as above.
+    let attr = attr.and_then(|attr| unsafe { attr.as_ref() });
+    let is_serial = attr.is_some_and(|attr| attr.threading == fi::FI_THREAD_DOMAIN);
     // SAFETY: the caller wants it there.
-    unsafe { domain::open(fabric.api_version, &fabric.domains, domain, context) }
+    unsafe { domain::open((fabric.api_version, is_serial), &fabric.domains, domain, context) }
 }
 
 unsafe extern "C" fn open_domain_with_flags(

@@ -18,6 +18,7 @@ pub(crate) mod provider;
 mod rma;
 mod tagged;
 mod transfer;
+pub(crate) mod turn;
 mod wait;
 
 pub(crate) use provider::parameter;
