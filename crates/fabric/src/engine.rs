@@ -136,10 +136,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         if let Some(until) = self.glances_until
             && io::shm::ticks().is_some_and(|ticks| until.wrapping_sub(ticks) <= GLANCES)
         {
+            self.in_burst = false;
             let any = self.locals.receive(self.watch.last(), &mut self.layer);
-            if any {
-                self.in_burst = false;
-            }
             if !self.layer.has_wakes() && !self.locals.has_to_wake() {
                 return Ok(any);
             }

@@ -53,7 +53,7 @@ impl Brief {
 impl Rdm {
     /// Begins a message that leaves now, in a datagram that begins with what is written to `head`
     /// and ends with its bytes. `None`, and nothing has changed, if it has to be posted: it is too
-    /// long, something that was posted before must be before it, or there is no room for one more
+    /// long, something must leave before it or with it, or there is no room for one more
     /// operation.
     pub fn leave_at_once(
         &mut self,
@@ -141,7 +141,7 @@ mod tests {
     use srd::{Delivery, PeerError, Upper as _};
     use wire::{RKey, RemotePlace, Time, Train};
 
-    use super::*;
+    use super::{super::peers::Control, *};
     use crate::{Config, Order, TagMatch, WriteRequest};
 
     const PEER: PeerId = PeerId(0);
@@ -243,6 +243,19 @@ mod tests {
         assert!(here.leave_at_once(PEER, &request(0), &mut Vec::new()).is_some());
         here.fence(PEER);
         assert!(here.leave_at_once(PEER, &request(0), &mut Vec::new()).is_none());
+    }
+
+    #[test]
+    fn message_leaves_with_what_waits_to_be_said_about_others() {
+        let mut here = Rdm::default();
+        here.control(PEER, Control::Stop(MessageSeq(1)));
+        assert!(here.leave_at_once(PEER, &request(0), &mut Vec::new()).is_none());
+        let data = Bytes::from_static(b"short");
+        here.post_send(PEER, SendRequest { data, ..SendRequest::default() }).unwrap();
+        let mut train = Train::default();
+        here.fill(Time::ZERO, PEER, 8_900, &mut train).unwrap();
+        let kinds: Vec<_> = wire::FrameIter::new(train.heads()).flatten().map(|f| f.0).collect();
+        assert!(matches!(kinds[..], [Frame::Stop { .. }, Frame::Message { .. }]), "{kinds:?}");
     }
 
     #[test]

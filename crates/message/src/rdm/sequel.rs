@@ -99,9 +99,12 @@ impl Active {
         self.answers.front().or_else(|| self.queue.front().filter(|&at| !self.keeps(&sends[at])))
     }
 
-    /// Whether anything that was posted has to be before a message that is posted now.
+    /// Whether anything has to leave before a message that is posted now, or with it: nobody may
+    /// make progress for a while after that, and who waits for a word about a message of its own
+    /// would wait as long.
     pub(super) fn is_before_a_message(&self, order: Order) -> bool {
-        !self.queue.is_empty()
+        self.has_work()
+            || !self.queue.is_empty()
             || self.fence
             || self.unfinished.has_any(order.before(OperationClass::Send))
     }
