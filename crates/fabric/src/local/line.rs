@@ -165,13 +165,10 @@ impl Line {
         self.is_awaited = true;
     }
 
-    /// Whether there is nothing to do before something comes.
+    /// Whether there is nothing to do before something comes. What the peer has not taken it takes
+    /// even if this side closes.
     pub(super) fn is_calm(&self) -> bool {
         !self.wants && self.refused.is_empty()
-    }
-
-    pub(super) fn is_drained(&self) -> bool {
-        !self.wants && self.in_flight() == 0
     }
 
     /// When refused records may be sent again.

@@ -405,12 +405,9 @@ impl Locals {
         self.to_wake.pop()
     }
 
-    /// Whether nothing is left to be sent or taken.
+    /// Whether nothing is left to be sent.
     pub(crate) fn is_drained(&self) -> bool {
-        self.up.iter().all(|peer| match self.peers.get(peer.index()) {
-            Some(State::Up(line)) => line.is_drained(),
-            _ => true,
-        })
+        self.up.iter().filter_map(|&peer| self.link(peer)).all(Line::is_calm)
     }
 
     /// Tells all peers that this endpoint is about to sleep. `false`: it must not, there is

@@ -67,7 +67,7 @@ use self::{
     peers::Peers,
     placing::{Arriving, Placing},
     records::Records,
-    send::SendOp,
+    send::{SendOp, Stage},
     stored::Pool,
     stream::Stream,
     unexpected::UnexpectedStore,
@@ -184,12 +184,13 @@ impl Rdm {
 
     /// Sends that are not complete.
     pub fn sends_outstanding(&self) -> usize {
-        self.sends.len() + self.briefs
+        let unfinished = self.sends.iter().filter(|(_, send)| send.stage != Stage::Reported);
+        unfinished.count() + self.briefs
     }
 
     /// Operations that are not complete, and cancelled sends of which datagrams are in flight.
     pub fn outstanding(&self) -> usize {
-        self.sends_outstanding() + self.posted.len() + self.placing.len() + self.atomics.len()
+        self.sends.len() + self.briefs + self.posted.len() + self.placing.len() + self.atomics.len()
     }
 
     /// Receives posted that no message has met.

@@ -264,10 +264,14 @@ impl Rdm {
         }
     }
 
-    /// The receiver wants no more of a message: it counts as sent.
+    /// The receiver wants no more of a message: it counts as sent. What is on its way need not be
+    /// waited for: the receiver may look at it much later.
     pub(super) fn stopped(&mut self, peer: PeerId, seq: MessageSeq) {
         if let Some(&at) = self.open.get(&(peer, Stream::Message(seq))) {
             self.cut(at);
+            if self.sends[at].stage == Stage::Begun {
+                self.report_send(at, Ok(()));
+            }
             self.remove_if_over(at);
         }
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use elastane_message::{Config, Event, OperationError, TagMatch};
+use elastane_message::{Config, Event, OperationError, Rdm, SendRequest, TagMatch};
 use rand::RngExt;
 use srd::{Delivery, Upper};
-use wire::{Frame, MessageSeq};
+use wire::{Frame, MessageSeq, Train};
 
 use crate::network::{ANY_TAG, NOW, Network, exactly, pattern, peer};
 
@@ -370,4 +370,31 @@ fn queued_small_send_is_cancelled_and_a_sent_one_is_not() {
     assert_eq!(network.received(1, op), b"sent");
     assert_eq!(network.result(0, queued), Err(OperationError::Canceled));
     network.assert_clean();
+}
+
+#[test]
+fn send_is_over_once_its_receiver_has_all_whatever_is_on_its_way() {
+    let mut here = Rdm::default();
+    let data = Bytes::from(vec![7; 1 << 20]);
+    let request = SendRequest { data, complete: true, ..SendRequest::default() };
+    here.post_send(peer(0), request).unwrap();
+    let mut fill = || {
+        let mut train = Train::default();
+        here.fill(NOW, peer(0), 8_900, &mut train).expect("more of it").token
+    };
+    let tokens = [fill(), fill(), fill()];
+    let mut stop = Vec::new();
+    Frame::Stop { seq: MessageSeq(1) }.emit(&mut stop);
+    assert_eq!(here.deliver(NOW, peer(0), &stop, 0), Delivery::Accepted);
+    assert!(here.poll_completion().is_some_and(|sent| sent.result.is_ok()));
+    assert_eq!((here.sends_outstanding(), here.outstanding()), (0, 1));
+    // Nothing of it is sent any more, and what was sent is not sent again.
+    let mut train = Train::default();
+    assert!(here.fill(NOW, peer(0), 8_900, &mut train).is_none());
+    assert!(here.refill(peer(0), tokens[1], &mut train).is_empty());
+    for token in tokens {
+        here.acked(NOW, peer(0), token);
+    }
+    assert!(here.poll_completion().is_none());
+    assert_eq!(here.outstanding(), 0);
 }

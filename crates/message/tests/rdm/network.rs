@@ -47,6 +47,8 @@ pub(crate) struct Network {
     rooms: Range<usize>,
     /// Whether cancelled sends or refused writes may have emptied datagrams.
     pub(crate) may_be_empty: bool,
+    /// A receiver wanted no more of a message: what is written of it again is empty.
+    has_stopped: bool,
     /// Message bytes put into datagrams.
     pub(crate) payload_filled: usize,
     steps: u64,
@@ -70,6 +72,7 @@ impl Network {
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             rooms: 500..9000,
             may_be_empty: false,
+            has_stopped: false,
             payload_filled: 0,
             steps: 0,
         }
@@ -173,6 +176,8 @@ impl Network {
         if self.may_be_empty || self.rng.random_bool(0.3) {
             self.write_again(index);
         }
+        let frames = self.flying[index].frames();
+        self.has_stopped |= frames.iter().any(|frame| matches!(frame, Frame::Stop { .. }));
         let Flying { from, to, token, ref bytes } = self.flying[index];
         let delivery = self.nodes[to].deliver(NOW, peer(from), bytes, 0);
         if delivery == Delivery::Accepted || token.is_none() {
@@ -221,7 +226,7 @@ impl Network {
             *bytes = again;
             return;
         }
-        if again.len() < bytes.len() && self.may_be_empty {
+        if again.len() < bytes.len() && (self.may_be_empty || self.has_stopped) {
             *bytes = again;
         } else {
             assert_eq!(&again, bytes, "a retransmission is the same datagram");
