@@ -28,7 +28,7 @@ const BUSY: Duration = Duration::from_micros(100);
 /// Looks in vain between two offers of the processor to others: what an application waits for may
 /// have to run on it first. Each offer is a system call; but with more processes than processors a
 /// message waits for the end of somebody's time slice if there are none.
-const LOOKS_BETWEEN: u32 = 128;
+const LOOKS_BETWEEN: u32 = 64;
 /// The longest sleep of a waiting call before it looks around.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
