@@ -215,11 +215,14 @@ pub(super) fn wait_free(directory: &Path) -> Result<bool, AgentError> {
     Ok(false)
 }
 
-/// Waits until a process is gone, though not for ever: another one may have its number by now.
+/// Waits until a process has ended, though not for ever: another one may have its number by now.
 fn wait_gone(process: u32) {
-    let process = PathBuf::from(format!("/proc/{process}"));
+    let status = PathBuf::from(format!("/proc/{process}/stat"));
     for _ in 0..END_ROUNDS {
-        if !process.exists() {
+        // One that has ended is there until its new parent looks, which may take a second.
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let state = text.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        if matches!(state, None | Some('Z' | 'X')) {
             return;
         }
         std::thread::park_timeout(END_ROUND);
