@@ -263,8 +263,7 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// # Errors
     /// [`Busy`] while too many operations wait for completion.
     pub fn post_send(&mut self, to: PeerId, request: SendRequest) -> Result<OpId, Busy> {
-        let SendRequest { data, tag, remote_data, context, complete } = &request;
-        let (&tag, &remote_data, &context, &complete) = (tag, remote_data, context, complete);
+        let SendRequest { ref data, tag, remote_data, context, complete } = request;
         let brief = BriefRequest { data, tag, remote_data, context, complete };
         if let Some(op) = self.send_brief(to, &brief) {
             return Ok(op);

@@ -177,9 +177,7 @@ impl Locals {
 
     /// Whether any peer has a link, and nothing is to be sent or asked of any.
     pub(crate) fn are_calm(&self) -> bool {
-        self.has_links()
-            && self.offered.is_empty()
-            && self.up.iter().all(|&peer| self.link(peer).is_some_and(Line::is_calm))
+        self.has_links() && self.offered.is_empty() && self.is_drained()
     }
 
     /// Whether any peer has a link.
