@@ -503,11 +503,10 @@ impl Endpoint {
     }
 }
 
-/// What is sent or written.
+/// What is written.
 #[derive(Debug, Default)]
 pub(crate) struct Message {
     pub(crate) data: Bytes,
-    pub(crate) tag: Option<u64>,
     pub(crate) remote_data: Option<u64>,
 }
 

@@ -1,8 +1,9 @@
 //! What is asked of an endpoint: messages, one-sided operations, and looks at what has come.
 
+use bytes::Bytes;
 use fabric::{
-    AtomicRefused, AtomicRequest, BriefRequest, Buffer, MAX_BRIEF, MultiReceiveRequest,
-    RemotePlace, SendError, SendRequest, Tag, TagMatch, WriteRequest,
+    AtomicRefused, AtomicRequest, BriefRequest, Buffer, MultiReceiveRequest, RemotePlace,
+    SendError, SendRequest, Tag, TagMatch, WriteRequest,
 };
 use libfabric_sys as fi;
 
@@ -10,52 +11,32 @@ use super::{Call, Endpoint, Message, Posted, Transport};
 use crate::{queue::Entry, vector::AddressVector};
 
 impl Endpoint {
-    /// Sends a message during this call, if it is short and its peer is of this host; returns
-    /// whether it did. If not, `posted` is still there.
+    /// Sends a message; without `posted`, success is not told. One that lies in one `piece` may
+    /// leave out of it during this call; `data` makes of it what can wait.
     #[inline]
-    pub(crate) fn send_now(
-        &mut self,
-        vector: &AddressVector,
-        to: u64,
-        (data, tag, remote_data): (&[u8], Option<u64>, Option<u64>),
-        posted: &mut Option<Posted>,
-    ) -> Call<bool> {
-        if data.len() > MAX_BRIEF {
-            return Ok(false);
-        }
-        let peer = self.peer(vector, to)?;
-        if !matches!(self.transport, Some(Transport::Rdm(_))) {
-            return Ok(false);
-        }
-        let complete = posted.is_some();
-        let context = self.remember(posted.take());
-        let endpoint = self.rdm()?;
-        let tag = tag.map(Tag);
-        let request = BriefRequest { data, tag, remote_data, context, complete };
-        if endpoint.send_brief(peer, &request).is_none() {
-            *posted = Self::posted_at(context).map(|at| self.posted.remove(at));
-            return Ok(false);
-        }
-        self.count(data.len() as u64);
-        Ok(true)
-    }
-
-    /// Sends a message; without `posted`, success is not told.
     pub(crate) fn send(
         &mut self,
         vector: &AddressVector,
         to: u64,
-        message: Message,
+        (piece, tag, remote_data): (Option<&[u8]>, Option<u64>, Option<u64>),
+        data: impl FnOnce(&mut Self) -> Bytes,
         posted: Option<Posted>,
     ) -> Call {
         let peer = self.peer(vector, to)?;
         let complete = posted.is_some();
         let context = self.remember(posted);
-        let Message { data, tag, remote_data } = message;
+        let tag = tag.map(Tag);
+        if let (Some(data), Some(Transport::Rdm(endpoint))) = (piece, &mut self.transport) {
+            let request = BriefRequest { data, tag, remote_data, context, complete };
+            if endpoint.send_brief(peer, &request).is_some() {
+                self.count(data.len() as u64);
+                return Ok(());
+            }
+        }
+        let data = data(self);
         let length = data.len() as u64;
         let op = match &mut self.transport {
             Some(Transport::Rdm(endpoint)) => {
-                let tag = tag.map(Tag);
                 let request = SendRequest { data, tag, remote_data, context, complete };
                 endpoint.post_send(peer, request).map_err(|_| fi::FI_EAGAIN)
             }
@@ -123,7 +104,7 @@ impl Endpoint {
         let peer = self.peer(vector, to)?;
         let complete = posted.is_some();
         let context = self.remember(posted);
-        let Message { data, remote_data, .. } = message;
+        let Message { data, remote_data } = message;
         let length = data.len() as u64;
         let op = self.rdm().and_then(|endpoint| {
             let request = WriteRequest { data, place, remote_data, context, complete };

@@ -66,19 +66,16 @@ pub(super) unsafe fn send(ep: &Ep, outgoing: &Outgoing<'_>, ending: Ending) -> i
         if ending.flags & fi::FI_FENCE != 0 {
             endpoint.fence(vector, to)?;
         }
-        let mut posted = ending.posted(endpoint.tx, class);
-        if let &[piece] = pieces {
+        let piece = match pieces {
             // SAFETY: the caller promised that they are readable.
-            let bytes = unsafe { memory::array(piece.iov_base.cast(), piece.iov_len) };
-            if endpoint.send_now(vector, to, (bytes, tag, data), &mut posted)? {
-                return Ok(());
-            }
-        }
+            [piece] => Some(unsafe { memory::array(piece.iov_base.cast(), piece.iov_len) }),
+            _ => None,
+        };
         let inject = ending.flags & fi::FI_INJECT != 0;
         // SAFETY: the caller promised it.
-        let bytes = unsafe { memory::outgoing(endpoint, pieces, inject) };
-        let message = Message { data: bytes, tag, remote_data: data };
-        endpoint.send(vector, to, message, posted)
+        let bytes = |endpoint: &mut _| unsafe { memory::outgoing(endpoint, pieces, inject) };
+        let posted = ending.posted(endpoint.tx, class);
+        endpoint.send(vector, to, (piece, tag, data), bytes, posted)
     }))
 }
 
@@ -208,7 +205,7 @@ pub(super) unsafe fn write(
         if ending.flags & fi::FI_FENCE != 0 {
             endpoint.fence(vector, to)?;
         }
-        let message = Message { data: bytes, tag: None, remote_data: data };
+        let message = Message { data: bytes, remote_data: data };
         let posted = ending.posted(endpoint.tx, fi::FI_RMA | fi::FI_WRITE);
         endpoint.write(vector, to, place, message, posted)
     }))
