@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::wake::Wake;
+use crate::wake::{Sleeper, Wake};
 
 /// How many operations are over.
 #[derive(Debug, Default)]
@@ -17,10 +17,8 @@ pub(crate) struct Counter {
     /// Operations of peers on regions that it is bound to, since [`Self::collect`]; present once
     /// there was such a region (fi_mr_bind(3)).
     visits: Option<Arc<AtomicU64>>,
-    /// Present where the application sleeps on a descriptor.
-    pub(crate) wake: Option<Arc<Wake>>,
-    /// Somebody sleeps until it changes, or is about to.
-    has_sleeper: bool,
+    /// Who waits for it to change.
+    pub(crate) sleeper: Sleeper,
     /// What the application was told last.
     told: (u64, u64),
 }
@@ -28,7 +26,7 @@ pub(crate) struct Counter {
 impl Counter {
     /// One that stands at 0.
     pub(crate) fn new(wake: Option<Arc<Wake>>) -> Self {
-        Self { wake, ..Self::default() }
+        Self { sleeper: Sleeper::of(wake), ..Self::default() }
     }
 
     /// Counts operations that are over.
@@ -36,16 +34,7 @@ impl Counter {
         self.value = self.value.wrapping_add(done);
         self.errors = self.errors.wrapping_add(failed);
         if done + failed > 0 {
-            self.rouse();
-        }
-    }
-
-    /// Another thread's progress may have counted, and with it what would wake the sleeper.
-    fn rouse(&mut self) {
-        if std::mem::take(&mut self.has_sleeper)
-            && let Some(wake) = &self.wake
-        {
-            wake.signal();
+            self.sleeper.rouse();
         }
     }
 
@@ -56,9 +45,9 @@ impl Counter {
 
     /// Whether the application, which is to be told, has seen all of it; then it may sleep.
     pub(crate) fn may_sleep(&mut self) -> bool {
-        self.has_sleeper = self.told == (self.value, self.errors);
+        self.sleeper.is_there = self.told == (self.value, self.errors);
         self.tell();
-        self.has_sleeper
+        self.sleeper.is_there
     }
 
     /// Where operations on a region are counted for it.
@@ -73,12 +62,12 @@ impl Counter {
 
     /// Whether somebody sleeps until it changes, which it may by what happens on an endpoint.
     pub(crate) fn has_sleeper_for(&self, endpoint: usize) -> bool {
-        self.has_sleeper && (self.counts_visits() || self.endpoints.contains(&endpoint))
+        self.sleeper.is_there && (self.counts_visits() || self.endpoints.contains(&endpoint))
     }
 
     /// Adds what was counted of regions, if that is to end somebody's sleep.
     pub(crate) fn collect_for_sleeper(&mut self) {
-        if self.has_sleeper {
+        if self.sleeper.is_there {
             self.collect();
         }
     }

@@ -92,14 +92,14 @@ impl State {
 
     /// Whether somebody sleeps until something happens on an endpoint, or is about to.
     fn has_sleeper(&self, at: usize) -> bool {
-        let awaits = |queue: &Queue| queue.has_sleeper && queue.endpoints.contains(&at);
+        let awaits = |queue: &Queue| queue.sleeper.is_there && queue.endpoints.contains(&at);
         self.queues.iter().any(|(_, queue)| awaits(queue))
             || self.counters.iter().any(|(_, counter)| counter.has_sleeper_for(at))
     }
 
     /// Has the wait objects of a counter tell of all endpoints that have what it counts.
     pub(crate) fn watch_counted(&mut self, counter: usize) {
-        let Some(wake) = self.counters[counter].wake.clone() else { return };
+        let Some(wake) = self.counters[counter].sleeper.wake.clone() else { return };
         for at in self.counted(counter) {
             if let Some(descriptor) = self.endpoints.get_mut(at).and_then(Endpoint::descriptor) {
                 wake.watch(descriptor);

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::wake::Wake;
+use crate::wake::{Sleeper, Wake};
 
 /// A completion, with all that any format of fi_cq(3) tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,21 +55,14 @@ pub(crate) struct Queue {
     pub(crate) endpoints: Vec<usize>,
     /// `fi_cq_signal` was called, and no waiting call has returned since.
     pub(crate) signalled: bool,
-    /// Present where calls may wait.
-    pub(crate) wake: Option<Arc<Wake>>,
-    /// Somebody sleeps until there is something, or is about to.
-    pub(crate) has_sleeper: bool,
+    /// Who waits for something to come.
+    pub(crate) sleeper: Sleeper,
 }
 
 impl Queue {
     pub(crate) fn add(&mut self, item: Item) {
         self.items.push_back(item);
-        // Another thread's progress may have brought it, and with it what would wake the sleeper.
-        if std::mem::take(&mut self.has_sleeper)
-            && let Some(wake) = &self.wake
-        {
-            wake.signal();
-        }
+        self.sleeper.rouse();
     }
 
     pub(crate) fn push(&mut self, entry: Entry) {
@@ -90,7 +83,7 @@ impl Queue {
 
     /// An empty queue, whose callers can wait if there is a wake object.
     pub(crate) fn new(wake: Option<Arc<Wake>>) -> Queue {
-        Queue { wake, ..Queue::default() }
+        Queue { sleeper: Sleeper::of(wake), ..Queue::default() }
     }
 
     /// The next completion, if it is one of success.

@@ -2,6 +2,7 @@
 
 use std::{
     os::fd::{AsFd as _, BorrowedFd},
+    sync::Arc,
     time::Duration,
 };
 
@@ -32,6 +33,39 @@ impl Deadline {
     pub(crate) fn left(&self) -> Duration {
         let gone = Duration::from_nanos(self.clock.now().as_nanos());
         self.timeout.map_or(Duration::MAX, |timeout| timeout.saturating_sub(gone))
+    }
+}
+
+/// Whoever sleeps until there is something new in a queue or a counter.
+#[derive(Debug, Default)]
+pub(crate) struct Sleeper {
+    /// Present where calls may wait.
+    pub(crate) wake: Option<Arc<Wake>>,
+    /// Somebody sleeps, or is about to.
+    pub(crate) is_there: bool,
+}
+
+impl Sleeper {
+    /// Of what has this wait object, or none.
+    pub(crate) fn of(wake: Option<Arc<Wake>>) -> Self {
+        Self { wake, is_there: false }
+    }
+
+    /// There is something new: another thread's progress may have brought it, and with it what
+    /// would wake the sleeper.
+    pub(crate) fn rouse(&mut self) {
+        if std::mem::take(&mut self.is_there)
+            && let Some(wake) = &self.wake
+        {
+            wake.signal();
+        }
+    }
+
+    /// Takes signals back.
+    pub(crate) fn clear(&self) {
+        if let Some(wake) = &self.wake {
+            wake.clear();
+        }
     }
 }
 

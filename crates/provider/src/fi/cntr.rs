@@ -45,11 +45,9 @@ pub(super) unsafe fn key(cntr: *mut fi::fid_cntr) -> usize {
 /// As [`of`].
 pub(super) unsafe fn may_sleep(cntr: *mut fi::fid_cntr) -> bool {
     // SAFETY: the caller promised it.
-    let Cntr { domain, key, wake } = unsafe { of(cntr) };
+    let Cntr { domain, key, .. } = unsafe { of(cntr) };
     let mut state = domain.lock();
-    if let Some(wake) = wake {
-        wake.clear();
-    }
+    state.counters[*key].sleeper.clear();
     state.progress_counter(*key);
     let idle = state.counted(*key).iter().all(|&at| state.may_sleep(at));
     state.counters[*key].collect();
@@ -167,14 +165,14 @@ unsafe extern "C" fn wait(cntr: *mut fi::fid_cntr, threshold: u64, timeout: c_in
             |state| state.counted(*key),
             wake.as_ref().map(|wake| wake.descriptor()),
             |state| {
-                if let Some(wake) = wake {
-                    wake.clear();
-                }
+                state.counters[*key].sleeper.clear();
                 state.progress_counter(*key);
                 let counter = &mut state.counters[*key];
                 counter.tell();
                 failed = counter.errors != errors;
-                failed || counter.value >= threshold || !counter.may_sleep()
+                let is_over = failed || counter.value >= threshold;
+                counter.sleeper.is_there = !is_over;
+                is_over
             },
         );
         match (reached, failed) {

@@ -62,17 +62,15 @@ pub(super) unsafe fn key(cq: *mut fi::fid_cq) -> usize {
 /// As [`of`].
 pub(super) unsafe fn may_sleep(cq: *mut fi::fid_cq) -> bool {
     // SAFETY: the caller promised it.
-    let Cq { domain, key, wake, .. } = unsafe { of(cq) };
+    let Cq { domain, key, .. } = unsafe { of(cq) };
     let mut state = domain.lock();
-    if let Some(wake) = wake {
-        wake.clear();
-    }
+    state.queues[*key].sleeper.clear();
     state.progress_queue(*key);
     let endpoints = state.queues[*key].endpoints.clone();
     let idle = endpoints.iter().all(|&at| state.may_sleep(at));
     let queue = &mut state.queues[*key];
-    queue.has_sleeper = idle && queue.head() == Head::Nothing && !queue.signalled;
-    queue.has_sleeper
+    queue.sleeper.is_there = idle && queue.head() == Head::Nothing && !queue.signalled;
+    queue.sleeper.is_there
 }
 
 /// fi_cq_open(3).
@@ -255,18 +253,16 @@ unsafe extern "C" fn sreadfrom(
             |state| state.queues[cq.key].endpoints.clone(),
             signal,
             |state| {
-                if let Some(wake) = &cq.wake {
-                    wake.clear();
-                }
+                state.queues[cq.key].sleeper.clear();
                 state.progress_queue(cq.key);
                 let queue = &mut state.queues[cq.key];
-                queue.has_sleeper = queue.head() == Head::Nothing && !queue.signalled;
-                !queue.has_sleeper
+                queue.sleeper.is_there = queue.head() == Head::Nothing && !queue.signalled;
+                !queue.sleeper.is_there
             },
         );
         let mut state = cq.domain.lock();
         state.queues[cq.key].signalled = false;
-        state.queues[cq.key].has_sleeper = false;
+        state.queues[cq.key].sleeper.is_there = false;
         // SAFETY: the caller has room for so many.
         unsafe { take(&mut state, cq, (buf, count), sources) }
     })

@@ -273,7 +273,7 @@ fn enable(ep: &Ep) -> Call {
     endpoint.enable(regions)?;
     for binding in [endpoint.tx, endpoint.rx].into_iter().flatten() {
         if let (Some(wake), Some(descriptor)) =
-            (queues[binding.queue].wake.as_ref(), endpoint.descriptor())
+            (queues[binding.queue].sleeper.wake.as_ref(), endpoint.descriptor())
         {
             wake.watch(descriptor);
         }
