@@ -104,11 +104,18 @@ impl Netlink {
         self.request(action, RouteNetlinkMessage::NewLink(near), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Takes a device away, and the other end of its pair.
-    pub(crate) fn delete_link(&mut self, index: u32) -> Result<(), HostsError> {
+    /// Takes the device of that name away, if there is one, and the other end of its pair.
+    pub(crate) fn delete_link(&mut self, name: &str) -> Result<(), HostsError> {
         let mut link = LinkMessage::default();
-        link.header.index = index;
-        self.request("delete a link", RouteNetlinkMessage::DelLink(link), 0)
+        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let message = RouteNetlinkMessage::DelLink(link);
+        match self.acknowledged(message, 0) {
+            // It may be of a namespace that the kernel is taking away right now.
+            Err(error) if error.raw_os_error() != Some(libc::ENODEV) => {
+                Err(self.failed(format_args!("delete link {name}"), error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// The number of the device of that name, if there is one.

@@ -60,10 +60,8 @@ impl Router {
             };
             enclave.run(inside).map_err(|error| failed("enter the enclave", error))?
         });
-        if opened.is_err()
-            && let Some(index) = here.index_of(uplink)?
-        {
-            here.delete_link(index)?;
+        if opened.is_err() {
+            here.delete_link(uplink)?;
         }
         opened.map(|()| router)
     }
@@ -71,11 +69,7 @@ impl Router {
     /// Takes away the device of that name of a process that was killed: the kernel does so too,
     /// some time later. Whoever calls this knows that nobody else uses the name.
     pub fn clear(uplink: &str) -> Result<(), HostsError> {
-        let mut here = Netlink::here("this machine")?;
-        match here.index_of(uplink)? {
-            Some(index) => here.delete_link(index),
-            None => Ok(()),
-        }
+        Netlink::here("this machine")?.delete_link(uplink)
     }
 
     /// The addresses of the network.
@@ -133,9 +127,7 @@ impl Router {
     ) -> Result<u32, HostsError> {
         let name = device_of(address);
         // Of an earlier boot, whose namespace the kernel has not taken away yet.
-        if let Some(index) = enclave.index_of(&name)? {
-            enclave.delete_link(index)?;
-        }
+        enclave.delete_link(&name)?;
         enclave.add_pair(&name, DEVICE, instance, MTU)?;
         let index = known(enclave, &name)?;
         enclave.set_queue(index, QUEUE)?;
@@ -170,13 +162,7 @@ impl Router {
 
     /// Takes away the link of the instance with that address, if it has one.
     pub fn detach(&self, enclave: &Enclave, address: Ipv4Addr) -> Result<(), HostsError> {
-        let delete = || {
-            let mut netlink = Netlink::here("the enclave")?;
-            match netlink.index_of(&device_of(address))? {
-                Some(index) => netlink.delete_link(index),
-                None => Ok(()),
-            }
-        };
+        let delete = || Netlink::here("the enclave")?.delete_link(&device_of(address));
         enclave.run(delete).map_err(|error| failed("enter the enclave", error))?
     }
 

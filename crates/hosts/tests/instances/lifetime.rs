@@ -7,6 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use elastane_hosts::instance::Router;
+
 use crate::site::{Site, device, is_mounted, unique, wait_until};
 
 /// The processes in the process namespaces whose inodes are given.
@@ -51,6 +53,19 @@ fn a_killed_process_leaves_nothing() {
     wait_until("the device is gone", || !has_device(uplink));
     wait_until("no mount is left", || !is_mounted(&directory));
     fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn device_that_is_gone_already_is_no_error() {
+    let number = unique();
+    let directory = tempfile::Builder::new().prefix("elastane-site").tempdir().unwrap();
+    let site = Site::open_in(directory, number);
+    assert!(has_device(&device(number)));
+    for _ in 0..2 {
+        Router::clear(&device(number)).unwrap();
+        assert!(!has_device(&device(number)));
+        site.router.detach(&site.enclave, site.plan(1).address).unwrap();
+    }
 }
 
 #[test]
