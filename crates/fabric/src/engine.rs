@@ -1,6 +1,7 @@
 //! The progress engine: it owns the clock, the device and the protocol state, and is the only
 //! place where they meet.
 
+mod arrivals;
 mod close;
 mod layer;
 mod sleep;
@@ -8,9 +9,9 @@ mod sources;
 
 use std::{net::SocketAddr, time::Duration};
 
-use io::{Arrival, Landing, Layout, PacketIo, Scratch, SendError, shm::Request};
-use message::{BriefRequest, Landed, LandingOffer, OpId};
-use srd::{Handled, Incoming, TrainLimits};
+use io::{PacketIo, Scratch, SendError, shm::Request};
+use message::{BriefRequest, OpId};
+use srd::TrainLimits;
 use wire::{ConnId, Header, Kind, PeerId, Time, Train};
 
 pub(crate) use self::layer::Layer;
@@ -23,12 +24,8 @@ use crate::{
     wait::WaitObject,
 };
 
-/// The longest pause between two looks at the device after which what is there has just come.
-const ATTENDED: Duration = Duration::from_micros(500);
 /// Trains sent before the device is looked at for arrivals.
 const SEND_BATCH: usize = 4;
-/// Trains received before the application gets its turn.
-const RECEIVE_BATCH: usize = 8;
 /// Bytes queued for a peer that are not kept waiting for company.
 const WORTH_SENDING: u64 = 16 << 10;
 /// How long a small message may wait for company while others are in flight to its peer.
@@ -43,7 +40,18 @@ const DEVICE_QUIET: Duration = Duration::from_micros(100);
 /// Ticks of the processor for which the links alone are looked at, after a look at everything that
 /// left nothing to do: about a microsecond. Whoever waits for a peer of this host sees its messages
 /// sooner, and nothing else is in such a hurry.
-const GLANCES: u64 = 2_500;
+const LINK_GLANCES: u64 = 2_500;
+/// The same for the device, without links: longer, since each glance is a system call. A
+/// processor of today takes no more than the time below for so many ticks.
+const DEVICE_GLANCES: u64 = 10_000;
+const DEVICE_GLANCES_LAST: Duration = Duration::from_micros(10);
+
+/// Until when, in ticks of the processor, progress is a look at one thing only.
+#[derive(Clone, Copy, Debug)]
+enum Glances {
+    Links { until: u64 },
+    Device { until: u64 },
+}
 
 #[derive(Debug)]
 pub(crate) struct Engine<D, L> {
@@ -72,8 +80,8 @@ pub(crate) struct Engine<D, L> {
     arrived_at: Time,
     /// When nothing more was on the device.
     emptied_at: Time,
-    /// Until when, in ticks of the processor, only links are looked at.
-    glances_until: Option<u64>,
+    /// What alone is looked at for now; `None`: everything.
+    glances: Option<Glances>,
     sources: Sources,
     /// Present while metrics are on.
     published: Option<Box<Published>>,
@@ -111,7 +119,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             looked_at: Time::ZERO,
             arrived_at: Time::ZERO,
             emptied_at: Time::ZERO,
-            glances_until: None,
+            glances: None,
             sources: Sources::default(),
             published: Published::open(options.metrics)?,
         })
@@ -133,17 +141,29 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
 
     /// Sends, receives and does what is due, without waiting. Returns whether anything happened.
     pub(crate) fn progress(&mut self) -> Result<bool, Error> {
-        if let Some(until) = self.glances_until
-            && io::shm::ticks().is_some_and(|ticks| until.wrapping_sub(ticks) <= GLANCES)
-        {
-            self.in_burst = false;
-            let any = self.locals.receive(self.watch.last(), &mut self.layer);
-            if !self.layer.has_wakes() && !self.locals.has_to_wake() {
-                return Ok(any);
+        match self.glances.zip(io::shm::ticks()) {
+            Some((Glances::Links { until }, ticks))
+                if until.wrapping_sub(ticks) <= LINK_GLANCES =>
+            {
+                self.in_burst = false;
+                let any = self.locals.receive(self.watch.last(), &mut self.layer);
+                if !self.layer.has_wakes() && !self.locals.has_to_wake() {
+                    return Ok(any);
+                }
+                Ok(self.look_at_everything()? || any)
             }
-            return Ok(self.look_at_everything()? || any);
+            Some((Glances::Device { until }, ticks))
+                if until.wrapping_sub(ticks) <= DEVICE_GLANCES && !self.layer.has_wakes() =>
+            {
+                self.in_burst = false;
+                let any = self.receive(None)?;
+                if any {
+                    self.glances = None;
+                }
+                Ok(any)
+            }
+            _ => self.look_at_everything(),
         }
-        self.look_at_everything()
     }
 
     /// What [`Self::progress`] does unless it did so a moment ago.
@@ -156,7 +176,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         }
         let local = self.progress_locals(now)?;
         let sent = self.flush(now, SEND_BATCH);
-        let received = self.may_look(now, local) && self.receive(now)?;
+        let received = self.may_look(now, local) && self.receive(Some(now))?;
         let due = self.transport.poll_timeout().is_some_and(|at| at <= now);
         if due {
             while let Some(address) = self.device.take_unreachable() {
@@ -171,12 +191,23 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         if self.published.is_some() {
             self.publish(now, worked);
         }
-        let may_glance = !self.unsent
-            && self.locals.are_calm()
-            && now.since(self.arrived_at) >= DEVICE_QUIET
-            && !self.layer.has_wakes();
-        self.glances_until = if may_glance { self.watch.ticks_in(GLANCES) } else { None };
+        self.glances = self.plan_glances(now, worked);
         Ok(worked)
+    }
+
+    /// What to look at alone after a look at everything.
+    fn plan_glances(&self, now: Time, worked: bool) -> Option<Glances> {
+        if self.unsent || self.layer.has_wakes() {
+            return None;
+        }
+        if self.locals.has_links() {
+            let is_calm = self.locals.are_calm() && now.since(self.arrived_at) >= DEVICE_QUIET;
+            let until = self.watch.ticks_in(LINK_GLANCES)?;
+            return is_calm.then_some(Glances::Links { until });
+        }
+        let due = self.transport.poll_timeout().unwrap_or(Time::NEVER);
+        let until = self.watch.ticks_in(DEVICE_GLANCES)?;
+        (!worked && due >= now + DEVICE_GLANCES_LAST).then_some(Glances::Device { until })
     }
 
     /// Whether to look at the device now.
@@ -274,7 +305,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     /// Something was posted for `peer`: the first of a burst leaves at once, what follows waits for
     /// company.
     pub(crate) fn kick(&mut self, peer: PeerId) {
-        self.glances_until = None;
+        self.glances = None;
         if self.locals.is_up(peer) {
             return self.kick_local(peer);
         }
@@ -386,121 +417,6 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         if let Some(peer) = self.transport.find_peer(self.train.destination) {
             let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
             self.transport.shrink_datagrams(now, peer, bytes, upper);
-        }
-    }
-
-    fn receive(&mut self, now: Time) -> Result<bool, Error> {
-        let mut any = false;
-        // Else the processor was somebody else's, or the application's.
-        let attended = now.since(self.emptied_at) < ATTENDED;
-        self.transport.set_unattended(!attended);
-        let emptied = self.receive_some(now, &mut any)?;
-        if emptied {
-            self.emptied_at = now;
-        }
-        if any {
-            self.arrived_at = now;
-        }
-        Ok(any)
-    }
-
-    /// Returns whether nothing more is on the device.
-    fn receive_some(&mut self, now: Time, any: &mut bool) -> Result<bool, Error> {
-        for _ in 0..RECEIVE_BATCH {
-            // Another look at the device would keep the application from what it waits for.
-            if *any && self.layer.has_completions() {
-                return Ok(false);
-            }
-            let Some(mut offer) = self.layer.offer_landing() else {
-                let Some(arrival) = self.device.receive(&mut self.scratch, None)? else {
-                    return Ok(true);
-                };
-                *any = true;
-                let scratch = std::mem::take(&mut self.scratch.bytes);
-                self.deliver(now, &arrival, &scratch[..arrival.bytes]);
-                self.scratch.bytes = scratch;
-                continue;
-            };
-            let landing = Landing {
-                head: offer.head,
-                body: offer.body,
-                buffer: &mut offer.buffer.as_mut_slice()[offer.start..offer.end],
-            };
-            let received = self.device.receive(&mut self.scratch, Some(landing));
-            let Ok(Some(arrival)) = received else {
-                self.layer.return_landing(offer);
-                received?;
-                return Ok(true);
-            };
-            *any = true;
-            let scratch = std::mem::take(&mut self.scratch.bytes);
-            match arrival.layout {
-                Layout::Contiguous => {
-                    self.layer.return_landing(offer);
-                    self.deliver(now, &arrival, &scratch[..arrival.bytes]);
-                }
-                Layout::Landed => self.deliver_landed(now, &arrival, &scratch, offer),
-            }
-            self.scratch.bytes = scratch;
-        }
-        Ok(false)
-    }
-
-    /// Delivers the datagrams of a contiguous arrival.
-    fn deliver(&mut self, now: Time, arrival: &Arrival, bytes: &[u8]) {
-        for datagram in bytes.chunks(arrival.stride.max(1)) {
-            self.handle(now, arrival, datagram, 0);
-        }
-    }
-
-    /// Delivers datagrams whose bodies are in the landing buffer: where they are if that is where
-    /// they belong.
-    fn deliver_landed(
-        &mut self,
-        now: Time,
-        arrival: &Arrival,
-        scratch: &[u8],
-        offer: LandingOffer,
-    ) {
-        let (head, body, start) = (offer.head, offer.body, offer.start);
-        let count = arrival.datagrams();
-        let last_body = arrival.datagram_bytes(count - 1).saturating_sub(head);
-        let source = self.transport.peer_connid(offer.peer).map(wire::ConnId::raw);
-        let heads = &scratch[..count * head];
-        match self.layer.prepare_landed(offer, heads, count, last_body, source) {
-            Landed::InPlace => {
-                for (index, bytes) in heads.chunks_exact(head).enumerate() {
-                    let landed = if index + 1 == count { last_body } else { body };
-                    self.handle(now, arrival, bytes, landed);
-                }
-            }
-            Landed::Elsewhere(offer) => {
-                let mut gathered = std::mem::take(&mut self.gathered);
-                gathered.clear();
-                for (index, bytes) in heads.chunks_exact(head).enumerate() {
-                    let landed = if index + 1 == count { last_body } else { body };
-                    let at = start + index * body;
-                    gathered.extend_from_slice(bytes);
-                    gathered.extend_from_slice(&offer.buffer.as_slice()[at..at + landed]);
-                }
-                self.layer.return_landing(offer);
-                self.deliver(now, arrival, &gathered);
-                self.gathered = gathered;
-            }
-        }
-    }
-
-    fn handle(&mut self, now: Time, arrival: &Arrival, bytes: &[u8], landed: usize) {
-        let incoming = Incoming { source: arrival.source, ecn: arrival.ecn, bytes, landed };
-        let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
-        let handled = self.transport.handle_datagram(now, incoming, upper);
-        if let Handled::Unreliable(address, payload_at) = handled
-            && let Ok(peer) = self.transport.connect(address)
-        {
-            self.layer.deliver_unreliable(peer, &bytes[payload_at..]);
-        }
-        if self.transport.peer_count() > self.peers_seen {
-            self.size_new_peers();
         }
     }
 

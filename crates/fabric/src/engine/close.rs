@@ -59,7 +59,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
     /// Receives what a peer that closes its link sent by UDP. Returns whether it said goodbye.
     pub(super) fn hear_out(&mut self, now: Time, peer: PeerId) -> Result<bool, Error> {
         for _ in 0..LAST_WORDS {
-            if !self.receive(now)? || !self.locals.is_up(peer) {
+            if !self.receive(Some(now))? || !self.locals.is_up(peer) {
                 break;
             }
         }

@@ -77,6 +77,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         let delay = (due != Time::NEVER).then(|| due.since(now));
         self.wait_object()?.set_delay(delay)?;
         self.wakes_at = Some(due);
+        self.glances = None;
         Ok(())
     }
 
