@@ -3,7 +3,7 @@
 
 use std::{
     os::fd::{AsRawFd as _, BorrowedFd, RawFd},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -42,8 +42,8 @@ pub(crate) struct State {
     /// Regions registered and not closed, those without remote access included.
     pub(crate) registrations: usize,
     pub(crate) regions: Regions,
-    /// Counts calls of the application that make progress.
-    calls: u64,
+    /// Counts calls of the application that make progress. Changed by these alone.
+    calls: Arc<AtomicU64>,
     /// Those since anything happened.
     idle: u32,
 }
@@ -60,6 +60,12 @@ impl State {
         }
         self.drain(at);
         worked
+    }
+
+    #[inline]
+    fn note_call(&self) {
+        // Whose turn it is counts alone.
+        self.calls.store(self.calls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Whether so much was looked for in vain that another process should have the processor.
@@ -109,13 +115,13 @@ impl State {
 
     /// Makes progress on one endpoint, for the application.
     pub(crate) fn progress(&mut self, endpoint: usize) {
-        self.calls += 1;
+        self.note_call();
         self.progress_endpoint(endpoint);
     }
 
     /// Makes progress on all endpoints that report to a queue, unless it has something already.
     pub(crate) fn progress_queue(&mut self, queue: usize) {
-        self.calls += 1;
+        self.note_call();
         if self.queues[queue].head() != Head::Nothing {
             self.idle = 0;
             return;
@@ -127,7 +133,7 @@ impl State {
 
     /// Makes progress on all endpoints that a counter counts.
     pub(crate) fn progress_counter(&mut self, counter: usize) {
-        self.calls += 1;
+        self.note_call();
         for at in self.counted(counter) {
             self.progress_endpoint(at);
         }
@@ -166,12 +172,15 @@ pub(crate) struct Domain {
     state: Turns<State>,
     /// As the application's headers are (fi_getinfo(3)).
     pub(crate) api_version: u32,
+    /// As in the state, to be looked at by whoever has no turn.
+    calls: Arc<AtomicU64>,
     stop: AtomicBool,
 }
 
 impl Domain {
     /// `is_serial`: whether the application makes one call at a time (`FI_THREAD_DOMAIN`).
     pub(crate) fn new(regions: Regions, api_version: u32, is_serial: bool) -> Self {
+        let calls = Arc::new(AtomicU64::new(0));
         let state = State {
             endpoints: Slab::new(),
             queues: Slab::new(),
@@ -179,10 +188,11 @@ impl Domain {
             vectors: Slab::new(),
             registrations: 0,
             regions,
-            calls: 0,
+            calls: Arc::clone(&calls),
             idle: 0,
         };
-        Self { state: Turns::new(state, is_serial), api_version, stop: AtomicBool::new(false) }
+        let state = Turns::new(state, is_serial);
+        Self { state, api_version, calls, stop: AtomicBool::new(false) }
     }
 
     /// For a call of the application.
@@ -284,11 +294,13 @@ fn stand_in(domain: &Domain) {
             return;
         }
         pause = LOOK;
-        // If it is taken, somebody is at work.
-        let Some(mut state) = domain.state.visit() else { continue };
-        if std::mem::replace(&mut seen, state.calls) != state.calls {
+        // An application at work is not disturbed: a visit is felt by all its threads.
+        let calls = domain.calls.load(Ordering::Relaxed);
+        if std::mem::replace(&mut seen, calls) != calls {
             continue;
         }
+        // If it is taken, somebody is at work.
+        let Some(mut state) = domain.state.visit() else { continue };
         let endpoints: Vec<usize> = state.endpoints.iter().map(|(at, _)| at).collect();
         for at in endpoints {
             if state.progress_endpoint(at) {
