@@ -24,9 +24,12 @@ struct InboundPath {
     stamp: Stamp,
     at: Time,
     marked: u8,
-    /// Not echoed yet.
+    /// Not echoed yet: it is in the list of those.
     fresh: bool,
 }
+
+/// The values of an [`Entropy`].
+const ENTROPIES: usize = 256;
 
 /// What arrived from one peer.
 #[derive(Debug)]
@@ -35,7 +38,12 @@ pub(crate) struct Inbound {
     /// Bit `i` stands for PSN `cumulative + 1 + i`; only the first `words` words hold any.
     ahead: Box<[u64; MAX_SACK_WORDS]>,
     words: usize,
+    /// Every path that ever brought something: a peer that explores uses many in the end.
     paths: Vec<InboundPath>,
+    /// Where each entropy value is among them.
+    slots: Box<[Option<u8>; ENTROPIES]>,
+    /// Those not echoed yet, in the order in which they brought something.
+    fresh: Vec<u8>,
     unacknowledged: u32,
     /// When an acknowledgement is due; `Time::NEVER` if none is.
     pub(crate) ack_at: Time,
@@ -49,6 +57,8 @@ impl Inbound {
             ahead: Box::new([0; MAX_SACK_WORDS]),
             words: 0,
             paths: Vec::new(),
+            slots: Box::new([None; ENTROPIES]),
+            fresh: Vec::new(),
             unacknowledged: 0,
             ack_at: Time::NEVER,
             ack_now: false,
@@ -111,15 +121,22 @@ impl Inbound {
     /// it on that path is missing.
     pub(crate) fn note_path(&mut self, at: Time, header: &Header, ecn: Ecn) -> bool {
         let marked = u8::from(ecn == Ecn::CongestionExperienced);
-        let known = self.paths.iter_mut().find(|path| path.entropy == header.entropy);
-        let Some(path) = known else {
+        let slot = &mut self.slots[usize::from(header.entropy.0)];
+        let Some(known) = *slot else {
+            // There are no more of them than entropy values.
+            let new = u8::try_from(self.paths.len()).unwrap_or(u8::MAX);
+            *slot = Some(new);
+            self.fresh.push(new);
             let highest = PathSeq(u64::from(header.path_seq));
             let (entropy, stamp) = (header.entropy, header.stamp);
             self.paths.push(InboundPath { entropy, highest, stamp, at, marked, fresh: true });
             return false;
         };
+        let path = &mut self.paths[usize::from(known)];
         path.marked = path.marked.saturating_add(marked);
-        path.fresh = true;
+        if !std::mem::replace(&mut path.fresh, true) {
+            self.fresh.push(known);
+        }
         let Some(seq) = PathSeq::expand(header.path_seq, path.highest) else { return false };
         if seq <= path.highest {
             return false;
@@ -156,12 +173,9 @@ impl Inbound {
             return;
         }
         ack.sack.extend_from_slice(&self.ahead[..self.words]);
-        let mut left = false;
-        for path in self.paths.iter_mut().filter(|path| path.fresh) {
-            if ack.echoes.len() == MAX_ECHOES {
-                left = true;
-                break;
-            }
+        let told = self.fresh.len().min(MAX_ECHOES);
+        for slot in self.fresh.drain(..told) {
+            let path = &mut self.paths[usize::from(slot)];
             ack.echoes.push(PathEcho {
                 entropy: path.entropy,
                 marked: path.marked,
@@ -172,12 +186,12 @@ impl Inbound {
             path.marked = 0;
             path.fresh = false;
         }
-        self.ack_now = left;
+        self.ack_now = !self.fresh.is_empty();
     }
 
     /// Bytes an acknowledgement written now would take.
     pub(crate) fn ack_len(&self) -> usize {
-        let echoes = self.paths.iter().filter(|path| path.fresh).count().min(MAX_ECHOES);
+        let echoes = self.fresh.len().min(MAX_ECHOES);
         8 + 8 * self.words + 12 * echoes
     }
 }
