@@ -18,6 +18,9 @@ const PATIENCE: u32 = 8;
 const HEAVY_LOSS: f64 = 0.12;
 /// How long the smallest round trip stays believed.
 const BASE_WINDOW: Duration = Duration::from_secs(20);
+/// The most acknowledgements of a round in which nothing happened: with one message at a time every
+/// one of them would end a round, and a decision costs as much as the rest of it.
+const DULL_ACKS: u32 = 8;
 /// Rounds over which the delivered rate's maximum is kept.
 const RATE_ROUNDS: u32 = 10;
 
@@ -67,6 +70,14 @@ struct Round {
     echoes: f64,
     limited: bool,
     lowest: u64,
+    acks: u32,
+}
+
+impl Round {
+    /// Whether nothing happened in it that calls for another window: it may go on for a while.
+    fn is_dull(&self) -> bool {
+        !self.limited && self.lost + self.marked == 0.0 && self.acks < DULL_ACKS
+    }
 }
 
 impl Congestion {
@@ -164,10 +175,11 @@ impl Congestion {
     /// `bytes` were acknowledged; decides once per round trip.
     pub(crate) fn on_acked(&mut self, now: Time, bytes: u32) {
         self.round.acked += f64::from(bytes);
+        self.round.acks += 1;
         if self.mode == Mode::Start && self.round.limited && self.median <= self.target {
             self.window = (self.window + f64::from(bytes)).min(self.ceiling);
         }
-        if self.sample_count == 0 {
+        if self.sample_count == 0 || self.mode != Mode::Compete && self.round.is_dull() {
             return;
         }
         let median = self.median;
