@@ -180,22 +180,58 @@ impl Active {
             && self.awaited == 0
     }
 
-    /// Forgets everything, keeping modest amounts of memory.
+    /// Whether it holds more memory than is kept.
+    fn is_bulky(&self) -> bool {
+        let Self { control, redo, ready, held, wants, begun, held_atomics, .. } = self;
+        let lists = [control.capacity(), redo.capacity(), ready.capacity(), wants.capacity()];
+        let maps = [held.capacity(), begun.capacity(), held_atomics.capacity()];
+        lists.iter().chain(&maps).any(|&capacity| capacity > MAX_SPARE_ENTRIES)
+    }
+
+    /// Forgets everything, keeping modest amounts of memory. In place, field by field: a peer that
+    /// gets one message at a time falls idle after each.
     fn clear(&mut self) {
-        let mut control = std::mem::take(&mut self.control);
-        let mut ready = std::mem::take(&mut self.ready);
-        let mut held = std::mem::take(&mut self.held);
-        let mut wants = std::mem::take(&mut self.wants);
+        if self.is_bulky() {
+            *self = Self::default();
+            return;
+        }
+        let Self {
+            control,
+            redo,
+            ready,
+            held,
+            wants,
+            begun,
+            held_atomics,
+            queue,
+            is_kept,
+            fence,
+            unfinished,
+            answers,
+            run,
+            waiting,
+            in_flight,
+            queued_bytes,
+            announced,
+            arriving,
+            placing,
+            scheduled,
+            granted,
+            proved,
+            awaited,
+        } = self;
         control.clear();
+        redo.clear();
         ready.clear();
         held.clear();
         wants.clear();
-        *self = Self::default();
-        if control.capacity().max(ready.capacity()).max(held.capacity()).max(wants.capacity())
-            <= MAX_SPARE_ENTRIES
-        {
-            *self = Self { control, ready, held, wants, ..Self::default() };
-        }
+        begun.clear();
+        held_atomics.clear();
+        (*queue, *answers, *unfinished) = Default::default();
+        (*is_kept, *fence, *announced) = Default::default();
+        (*run, *waiting, *in_flight, *queued_bytes) = Default::default();
+        (*arriving, *placing, *scheduled, *granted) = Default::default();
+        (*proved, *awaited) = Default::default();
     }
 }
 
