@@ -41,10 +41,13 @@ const DEVICE_QUIET: Duration = Duration::from_micros(100);
 /// left nothing to do: about a microsecond. Whoever waits for a peer of this host sees its messages
 /// sooner, and nothing else is in such a hurry.
 const LINK_GLANCES: u64 = 2_500;
-/// The same for the device, without links: longer, since each glance is a system call. A
-/// processor of today takes no more than the time below for so many ticks.
-const DEVICE_GLANCES: u64 = 10_000;
-const DEVICE_GLANCES_LAST: Duration = Duration::from_micros(10);
+/// The same for the device, without links: longer, since each glance is a system call. Nothing is
+/// due in the time below; where so many ticks take longer, what is due then is late by as much.
+const DEVICE_GLANCES: u64 = 5_000;
+const DEVICE_GLANCES_LAST: Duration = Duration::from_micros(2);
+/// The least time between two looks for errors that came back for what was sent: each may be a
+/// system call about all source ports.
+const ERRORS_PAUSE: Duration = Duration::from_micros(100);
 
 /// Until when, in ticks of the processor, progress is a look at one thing only.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +83,7 @@ pub(crate) struct Engine<D, L> {
     arrived_at: Time,
     /// When nothing more was on the device.
     emptied_at: Time,
+    errors_taken_at: Time,
     /// What alone is looked at for now; `None`: everything.
     glances: Option<Glances>,
     sources: Sources,
@@ -119,6 +123,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             looked_at: Time::ZERO,
             arrived_at: Time::ZERO,
             emptied_at: Time::ZERO,
+            errors_taken_at: Time::ZERO,
             glances: None,
             sources: Sources::default(),
             published: Published::open(options.metrics)?,
@@ -179,8 +184,11 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         let received = self.may_look(now, local) && self.receive(Some(now))?;
         let due = self.transport.poll_timeout().is_some_and(|at| at <= now);
         if due {
-            while let Some(address) = self.device.take_unreachable() {
-                self.transport.handle_unreachable(now, address);
+            if now.since(self.errors_taken_at) >= ERRORS_PAUSE {
+                self.errors_taken_at = now;
+                while let Some(address) = self.device.take_unreachable() {
+                    self.transport.handle_unreachable(now, address);
+                }
             }
             let upper = &mut Routed { layer: &mut self.layer, locals: &mut self.locals };
             self.transport.handle_timeout(now, upper);
