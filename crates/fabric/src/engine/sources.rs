@@ -6,8 +6,9 @@ use io::PacketIo;
 use wire::Time;
 
 /// How long a source port stays open, at least, after the transport gave it up: errors may still
-/// come back for what left from it.
-const GRACE: Duration = Duration::from_secs(1);
+/// come back for what left from it. Twice that at most: while every path has a queue a port is
+/// drawn every 5 ms, and each open one is a descriptor of the application's.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// When source ports are next looked at.
 #[derive(Debug, Default)]
@@ -139,7 +140,7 @@ mod tests {
         let (kept, _) = send_in_vain(1000, &mut None);
         assert!(kept > 200, "without closing {kept} are kept open");
         let (open, sockets) = send_in_vain(1000, &mut Some(Sources::default()));
-        // Those in use, and those of the last three seconds at most.
+        // Those in use, and those given up a moment ago.
         assert!((16..=128).contains(&open), "{open} source ports");
         assert!((16..=128).contains(&sockets), "{sockets} sockets");
     }
