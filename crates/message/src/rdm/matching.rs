@@ -1,8 +1,6 @@
 //! Posted receives and which of them a message meets: the oldest that accepts its source and
 //! tag. Tagged and untagged messages never meet each other's receives.
 
-use std::collections::hash_map::Entry;
-
 use memory::Buffer;
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -78,13 +76,48 @@ impl Linked for Posted {
     }
 }
 
+/// What a receive for one tag asks for.
+type Key = (Option<PeerId>, Tag);
+
 /// The receives of one match space. Those for one tag are found by hash; those with ignored
 /// bits are searched.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Space {
-    exact: FxHashMap<(Option<PeerId>, Tag), Chain>,
+    /// The list that was used last, which is not among the others: with few receives at a time
+    /// there is nothing to be found by hash.
+    recent: (Key, Chain),
+    /// No other list is empty.
+    exact: FxHashMap<Key, Chain>,
     exact_any_source: usize,
     masked: Chain,
+}
+
+impl Default for Space {
+    fn default() -> Self {
+        let recent = ((None, Tag(0)), Chain::default());
+        Self { recent, exact: FxHashMap::default(), exact_any_source: 0, masked: Chain::default() }
+    }
+}
+
+impl Space {
+    fn front(&self, key: Key) -> Option<usize> {
+        if self.recent.0 == key {
+            return self.recent.1.front();
+        }
+        self.exact.get(&key).and_then(Chain::front)
+    }
+
+    /// The receives that ask for `key`, in order.
+    fn list(&mut self, key: Key) -> &mut Chain {
+        if self.recent.0 != key {
+            let found = if self.exact.is_empty() { None } else { self.exact.remove(&key) };
+            let last = std::mem::replace(&mut self.recent, (key, found.unwrap_or_default()));
+            if !last.1.is_empty() {
+                self.exact.insert(last.0, last.1);
+            }
+        }
+        &mut self.recent.1
+    }
 }
 
 /// All posted receives.
@@ -116,7 +149,7 @@ impl PostedReceives {
         let chain = match tag.exact() {
             Some(tag) => {
                 space.exact_any_source += usize::from(from.is_none());
-                space.exact.entry((from, tag)).or_default()
+                space.list((from, tag))
             }
             None => &mut space.masked,
         };
@@ -134,15 +167,10 @@ impl PostedReceives {
             let at = self.find(peer, tag)?;
             return Some(self.remove(at));
         }
-        // Only directed receives for one tag: the one search by hash finds and removes.
-        let Entry::Occupied(mut chain) = space.exact.entry((Some(peer), exact)) else {
-            return None;
-        };
-        let at = chain.get().front()?;
-        chain.get_mut().remove(&mut self.entries, 0, at);
-        if chain.get().is_empty() {
-            chain.remove();
-        }
+        // Only directed receives for one tag: one search finds and removes.
+        let key = (Some(peer), exact);
+        let at = space.front(key)?;
+        space.list(key).remove(&mut self.entries, 0, at);
         Some(self.entries.remove(at).receive)
     }
 
@@ -170,7 +198,7 @@ impl PostedReceives {
             Some(tag) => (&self.tagged, tag),
             None => (&self.untagged, Tag(0)),
         };
-        let front = |from| space.exact.get(&(from, exact)).and_then(Chain::front);
+        let front = |from| space.front((from, exact));
         let directed = front(Some(peer));
         let any_source = if space.exact_any_source > 0 { front(None) } else { None };
         let order = |at: usize| self.entries[at].order;
@@ -199,12 +227,7 @@ impl PostedReceives {
         match tag.exact() {
             Some(tag) => {
                 space.exact_any_source -= usize::from(from.is_none());
-                if let Some(chain) = space.exact.get_mut(&(from, tag)) {
-                    chain.remove(&mut self.entries, 0, at);
-                    if chain.is_empty() {
-                        space.exact.remove(&(from, tag));
-                    }
-                }
+                space.list((from, tag)).remove(&mut self.entries, 0, at);
             }
             None => space.masked.remove(&mut self.entries, 0, at),
         }
@@ -214,6 +237,9 @@ impl PostedReceives {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
     use super::*;
 
     fn receive(serial: u32, from: Option<PeerId>, tag: TagMatch) -> Receive {
@@ -255,6 +281,40 @@ mod tests {
             }
             assert!(posted.take(A, Some(Tag(5))).is_none());
             assert!(posted.tagged.exact.is_empty());
+        }
+    }
+
+    #[test]
+    fn any_sequence_of_receives_and_messages_agrees_with_a_plain_list() {
+        for seed in 0..200 {
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+            let mut posted = PostedReceives::default();
+            let mut plain: Vec<(OpId, Option<PeerId>, TagMatch)> = Vec::new();
+            for serial in 0..400 {
+                let peer = PeerId(rng.random_range(0..3));
+                let tag = rng.random_range(0..3);
+                match rng.random_range(0..10) {
+                    0..5 => {
+                        let from = (seed % 2 == 0 || rng.random_bool(0.7)).then_some(peer);
+                        let ignore = u64::from(seed % 3 == 0 && rng.random_bool(0.2));
+                        let wanted = tagged(tag, ignore);
+                        plain.push((posted.insert(receive(serial, from, wanted)), from, wanted));
+                    }
+                    5 if !plain.is_empty() => {
+                        let (op, ..) = plain.remove(rng.random_range(0..plain.len()));
+                        assert_eq!(posted.take_op(op).map(|taken| taken.op), Some(op));
+                    }
+                    _ => {
+                        let met = plain.iter().position(|(_, from, wanted)| {
+                            from.is_none_or(|from| from == peer) && wanted.accepts(Some(Tag(tag)))
+                        });
+                        let expected = met.map(|at| plain.remove(at).0);
+                        let taken = posted.take(peer, Some(Tag(tag))).map(|taken| taken.op);
+                        assert_eq!(taken, expected, "seed {seed}");
+                    }
+                }
+                assert_eq!(posted.len(), plain.len());
+            }
         }
     }
 
