@@ -130,11 +130,19 @@ impl Meter {
             return Err(LoadError::NothingArrived(self.warm_up + self.duration));
         };
         let ended = if self.closed { self.last } else { now };
-        // A flow may stall from the warm-up to the end: then all of the time is a gap.
-        let opened = self.opened.unwrap_or(first + self.warm_up);
-        if self.opened.is_none() {
-            self.last_message = opened;
-        }
+        // A flow may stall from the warm-up to the end, or almost: then all of that is a gap, and
+        // the measured time begins with it.
+        let due = first + self.warm_up;
+        let is_late = |opened: &Time| now.since(*opened) < self.duration / 2 && self.is_over(now);
+        let opened = match self.opened.filter(|opened| !is_late(opened)) {
+            Some(opened) => opened,
+            None => {
+                let resumed = *self.opened.get_or_insert(due);
+                self.longest_gap = self.longest_gap.max(resumed.since(due));
+                self.last_message = self.last_message.max(due);
+                due
+            }
+        };
         let elapsed = ended.since(opened);
         if elapsed < self.duration / 2 {
             return Err(LoadError::EndedEarly { measured: elapsed, wanted: self.duration });
@@ -201,6 +209,18 @@ mod tests {
         assert!(meter.is_over(at(530)));
         let flow = meter.finish(at(530)).expect("the clock closed it");
         assert_eq!(flow.longest_gap, Duration::from_millis(380));
+    }
+
+    #[test]
+    fn flow_that_resumes_just_before_the_end_stalled_until_then() {
+        let mut meter = Meter::new(&test());
+        for millis in (0..100).step_by(10).chain((480..=530).step_by(10)) {
+            meter.arrived(at(millis), 1000);
+        }
+        let flow = meter.finish(at(530)).expect("the clock closed it");
+        assert_eq!(flow.elapsed, Duration::from_millis(430));
+        assert_eq!(flow.longest_gap, Duration::from_millis(380));
+        assert_eq!(flow.bytes, 5000);
     }
 
     #[test]
