@@ -133,16 +133,11 @@ impl Meter {
         // A flow may stall from the warm-up to the end, or almost: then all of that is a gap, and
         // the measured time begins with it.
         let due = first + self.warm_up;
-        let is_late = |opened: &Time| now.since(*opened) < self.duration / 2 && self.is_over(now);
-        let opened = match self.opened.filter(|opened| !is_late(opened)) {
-            Some(opened) => opened,
-            None => {
-                let resumed = *self.opened.get_or_insert(due);
-                self.longest_gap = self.longest_gap.max(resumed.since(due));
-                self.last_message = self.last_message.max(due);
-                due
-            }
-        };
+        let resumed = self.opened.unwrap_or(due);
+        let is_late = now.since(resumed) < self.duration / 2 && self.is_over(now);
+        let opened = if is_late { due } else { resumed };
+        self.longest_gap = self.longest_gap.max(resumed.since(opened));
+        self.last_message = self.last_message.max(opened);
         let elapsed = ended.since(opened);
         if elapsed < self.duration / 2 {
             return Err(LoadError::EndedEarly { measured: elapsed, wanted: self.duration });
