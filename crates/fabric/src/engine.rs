@@ -30,17 +30,19 @@ const SEND_BATCH: usize = 4;
 const WORTH_SENDING: u64 = 16 << 10;
 /// How long a small message may wait for company while others are in flight to its peer.
 const COMPANY: Duration = Duration::from_micros(20);
-/// With links to peers of this host, and nothing from others for a while, the device is looked at
-/// only this often: each look is a system call, and costs a message through shared memory more
-/// than all else.
-const DEVICE_PAUSE: Duration = Duration::from_micros(4);
-/// How long nothing has come from others then.
+/// With links to peers of this host, and nothing from others or for them for a while, the device is
+/// looked at only this often: each look is a system call, and costs a message through shared memory
+/// more than all else. From the least to the most, a hundredth of that while: what comes after it
+/// is late by no more.
+const DEVICE_PAUSE: (Duration, Duration) = (Duration::from_micros(4), Duration::from_micros(20));
+/// That while at least.
 const DEVICE_QUIET: Duration = Duration::from_micros(100);
 
 /// Ticks of the processor for which the links alone are looked at, after a look at everything that
-/// left nothing to do: about a microsecond. Whoever waits for a peer of this host sees its messages
-/// sooner, and nothing else is in such a hurry.
-const LINK_GLANCES: u64 = 2_500;
+/// left nothing to do. Whoever waits for a peer of this host sees its messages sooner, and nothing
+/// else is in such a hurry. Nothing is due in the time below, as with the next.
+const LINK_GLANCES: u64 = 10_000;
+const LINK_GLANCES_LAST: Duration = Duration::from_micros(4);
 /// The same for the device, without links: longer, since each glance is a system call. Nothing is
 /// due in the time below; where so many ticks take longer, what is due then is late by as much.
 const DEVICE_GLANCES: u64 = 5_000;
@@ -81,6 +83,7 @@ pub(crate) struct Engine<D, L> {
     pub(crate) owner: u32,
     looked_at: Time,
     arrived_at: Time,
+    left_at: Time,
     /// When nothing more was on the device.
     emptied_at: Time,
     errors_taken_at: Time,
@@ -122,6 +125,7 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             owner: std::process::id(),
             looked_at: Time::ZERO,
             arrived_at: Time::ZERO,
+            left_at: Time::ZERO,
             emptied_at: Time::ZERO,
             errors_taken_at: Time::ZERO,
             glances: None,
@@ -208,22 +212,30 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         if self.unsent || self.layer.has_wakes() {
             return None;
         }
+        let due = self.transport.poll_timeout().unwrap_or(Time::NEVER);
         if self.locals.has_links() {
-            let is_calm = self.locals.are_calm() && now.since(self.arrived_at) >= DEVICE_QUIET;
+            let is_calm = self.locals.are_calm()
+                && self.device_quiet(now) >= DEVICE_QUIET
+                && due >= now + LINK_GLANCES_LAST;
             let until = self.watch.ticks_in(LINK_GLANCES)?;
             return is_calm.then_some(Glances::Links { until });
         }
-        let due = self.transport.poll_timeout().unwrap_or(Time::NEVER);
         let until = self.watch.ticks_in(DEVICE_GLANCES)?;
         (!worked && due >= now + DEVICE_GLANCES_LAST).then_some(Glances::Device { until })
     }
 
+    /// How long nothing came through the device, and nothing left.
+    fn device_quiet(&self, now: Time) -> Duration {
+        now.since(self.arrived_at.max(self.left_at))
+    }
+
     /// Whether to look at the device now.
     fn may_look(&mut self, now: Time, local: bool) -> bool {
-        let is_quiet = now.since(self.arrived_at) >= DEVICE_QUIET;
-        if self.locals.has_links() && is_quiet {
+        let quiet = self.device_quiet(now);
+        if self.locals.has_links() && quiet >= DEVICE_QUIET {
+            let (least, most) = DEVICE_PAUSE;
             // What came from a peer of this host goes to the application first.
-            let pause = if local { DEVICE_QUIET } else { DEVICE_PAUSE };
+            let pause = if local { DEVICE_QUIET } else { (quiet / 100).clamp(least, most) };
             if now.since(self.looked_at) < pause {
                 return false;
             }
@@ -402,7 +414,10 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
             }
             self.unsent = false;
             match self.device.send(&self.train) {
-                Ok(()) => sent = true,
+                Ok(()) => {
+                    sent = true;
+                    self.left_at = now;
+                }
                 Err(SendError::Full) => {
                     self.unsent = true;
                     // An operation may complete before this leaves, and its bytes may go with it.
