@@ -46,5 +46,5 @@ pub use message::{
 pub use one_sided::new_regions;
 pub use options::{Error, METRICS_VARIABLE, Metrics, Options};
 pub use rdm::{RdmEndpoint, ReceiveRefused};
-pub use srd::PeerError;
+pub use srd::{PeerError, Silence};
 pub use wire::{PeerId, RKey, RefusalCause, RemotePlace, Tag};

@@ -11,7 +11,7 @@ use std::{
 
 use elastane_fabric::{
     Buffer, Bytes, Clock, DatagramEndpoint, Event, MultiReceiveRequest, OpId, Options, PeerError,
-    RdmEndpoint, SharedMemory, SrdEndpoint, Tag, TagMatch,
+    RdmEndpoint, SharedMemory, Silence, SrdEndpoint, Tag, TagMatch,
 };
 use message::{Completion, OperationError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -247,7 +247,7 @@ fn send_to_a_port_where_nobody_listens_fails_as_unreachable() {
     let op = near.send(peer, "anybody?".into(), 3).unwrap();
     let failed = eventually("failure", || near.poll().expect("the device works"));
     assert_eq!((failed.op, failed.context), (op, 3));
-    let unreachable = Err(OperationError::Peer(PeerError::Unreachable(Duration::ZERO)));
+    let unreachable = Err(OperationError::Peer(PeerError::Unreachable(Silence::from_millis(0))));
     let kind = |result: &Result<(), OperationError>| match result {
         Err(OperationError::Peer(error)) => Some(std::mem::discriminant(error)),
         _ => None,

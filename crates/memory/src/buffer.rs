@@ -14,8 +14,9 @@ pub struct Buffer {
 #[derive(Debug)]
 enum Memory {
     Owned(Vec<u8>),
-    /// Part of an allocation that other buffers have parts of.
-    Shared(BytesMut),
+    /// Part of an allocation that other buffers have parts of. Boxed, since it is rare: it would
+    /// make every buffer longer, and every completion that holds one.
+    Shared(Box<BytesMut>),
     Raw(RawBuffer),
 }
 
@@ -80,10 +81,10 @@ impl Buffer {
         assert!(length <= self.len(), "{length} bytes of a buffer of {}", self.len());
         if let Memory::Owned(bytes) = &mut self.memory {
             let bytes = BytesMut::from(Bytes::from(std::mem::take(bytes)));
-            self.memory = Memory::Shared(bytes);
+            self.memory = Memory::Shared(Box::new(bytes));
         }
         let memory = match &mut self.memory {
-            Memory::Shared(bytes) => Memory::Shared(bytes.split_to(length)),
+            Memory::Shared(bytes) => Memory::Shared(Box::new(bytes.split_to(length))),
             Memory::Raw(raw) => Memory::Raw(raw.split_front(length)),
             Memory::Owned(_) => Memory::default(),
         };
@@ -95,7 +96,7 @@ impl Buffer {
     pub fn join(&mut self, next: Self) {
         self.memory = match (std::mem::take(&mut self.memory), next.memory) {
             (Memory::Shared(mut bytes), Memory::Shared(next)) => {
-                bytes.unsplit(next);
+                bytes.unsplit(*next);
                 Memory::Shared(bytes)
             }
             (Memory::Raw(raw), Memory::Raw(next)) if raw.is_before(&next) => {
@@ -114,7 +115,7 @@ impl Buffer {
     pub fn into_vec(self) -> Vec<u8> {
         match self.memory {
             Memory::Owned(bytes) => bytes,
-            Memory::Shared(bytes) => bytes.into(),
+            Memory::Shared(bytes) => (*bytes).into(),
             Memory::Raw(raw) => raw.as_slice().to_vec(),
         }
     }

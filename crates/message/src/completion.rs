@@ -161,6 +161,12 @@ pub struct Busy;
 mod tests {
     use super::*;
 
+    /// What is longer is moved by calls, and a completion is moved more than once.
+    #[test]
+    fn completion_is_no_longer_than_what_is_moved_in_place() {
+        assert!(size_of::<Completion>() <= 128, "{} bytes", size_of::<Completion>());
+    }
+
     #[test]
     fn operation_ids_give_back_kind_index_and_serial() {
         let send = OpId::send(77, u32::MAX);

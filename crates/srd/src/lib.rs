@@ -29,6 +29,6 @@ pub use arrive::{Handled, Incoming};
 pub use config::Config;
 pub use counters::Counters;
 pub use endpoint::{Endpoint, TooManyPeers, TrainLimits};
-pub use error::PeerError;
+pub use error::{PeerError, Silence};
 pub use path::{PathHealth, PathReport};
 pub use upper::{Delivery, Filled, Upper};

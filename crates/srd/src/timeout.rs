@@ -165,9 +165,9 @@ impl Endpoint {
             return false;
         }
         let error = if peer.heard {
-            PeerError::Unresponsive(silent)
+            PeerError::Unresponsive(silent.into())
         } else {
-            PeerError::Unreachable(silent)
+            PeerError::Unreachable(silent.into())
         };
         self.fail(now, id, error, upper);
         true

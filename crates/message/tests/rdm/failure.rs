@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use elastane_message::{Config, OperationError, TagMatch};
 use rand::RngExt;
-use srd::PeerError;
+use srd::{PeerError, Silence};
 use wire::Frame;
 
 use crate::network::{ANY_TAG, Network, exactly, pattern};
 
-const LOST: PeerError = PeerError::Unresponsive(Duration::from_secs(1));
+const LOST: PeerError = PeerError::Unresponsive(Silence::from_millis(1_000));
 
 #[test]
 fn lost_peer_completes_each_operation_on_it_once_and_leaves_nothing() {
