@@ -1,6 +1,6 @@
 //! Peers that are lost, and datagrams that are refused.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use elastane_message::{Config, OperationError, TagMatch};
 use rand::RngExt;
