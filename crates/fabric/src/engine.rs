@@ -32,19 +32,18 @@ const WORTH_SENDING: u64 = 16 << 10;
 const COMPANY: Duration = Duration::from_micros(20);
 /// With links to peers of this host, and nothing from others or for them for a while, the device is
 /// looked at only this often: each look is a system call, and costs a message through shared memory
-/// more than all else. From the least to the most, a hundredth of that while: what comes after it
-/// is late by no more.
+/// more than all else. The pause is a hundredth of that while, from the least to the most.
 const DEVICE_PAUSE: (Duration, Duration) = (Duration::from_micros(4), Duration::from_micros(20));
 /// That while at least.
 const DEVICE_QUIET: Duration = Duration::from_micros(100);
 
 /// Ticks of the processor for which the links alone are looked at, after a look at everything that
 /// left nothing to do. Whoever waits for a peer of this host sees its messages sooner, and nothing
-/// else is in such a hurry. Nothing is due in the time below, as with the next.
+/// else is in such a hurry. As below, nothing is due in the time that follows.
 const LINK_GLANCES: u64 = 10_000;
 const LINK_GLANCES_LAST: Duration = Duration::from_micros(4);
-/// The same for the device, without links: longer, since each glance is a system call. Nothing is
-/// due in the time below; where so many ticks take longer, what is due then is late by as much.
+/// The same for the device, without links. Nothing is due in the time below; where so many ticks
+/// take longer, what is due then is late by as much.
 const DEVICE_GLANCES: u64 = 5_000;
 const DEVICE_GLANCES_LAST: Duration = Duration::from_micros(2);
 /// The least time between two looks for errors that came back for what was sent: each may be a
