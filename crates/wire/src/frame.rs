@@ -168,16 +168,12 @@ impl Frame {
             Self::Stop { seq } => (TYPE_STOP, seq, None, None, 0),
             Self::Abort { seq } => (TYPE_ABORT, seq, None, None, 0),
         };
-        let length = self.payload_len().to_le_bytes();
+        let length = self.payload_len() as u64 & 0xffff;
         let flags = if tag.is_some() { FLAG_TAGGED } else { 0 }
             | if data.is_some() { FLAG_DATA } else { 0 };
-        let mut bytes = [0; 16];
-        bytes[0] = kind;
-        bytes[1] = flags;
-        bytes[2..4].copy_from_slice(&length[..2]);
-        bytes[4..8].copy_from_slice(&seq.0.to_le_bytes());
-        bytes[8..16].copy_from_slice(&tag.map_or(word, |tag| tag.0).to_le_bytes());
-        out.extend_from_slice(&bytes);
+        let first = u64::from(kind) | u64::from(flags) << 8 | length << 16 | u64::from(seq.0) << 32;
+        let second = tag.map_or(word, |tag| tag.0);
+        out.extend_from_slice(&(u128::from(first) | u128::from(second) << 64).to_le_bytes());
         match *self {
             Self::Start { total, unscheduled, .. } => {
                 out.extend_from_slice(&total.to_le_bytes());
@@ -188,6 +184,41 @@ impl Frame {
             Self::Message { data: Some(data), .. } => out.extend_from_slice(&data.to_le_bytes()),
             _ => {}
         }
+    }
+}
+
+/// The head of a whole message that is alone in its datagram, as most are that others wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WholeMessage {
+    /// The message's position in the sender's order.
+    pub seq: MessageSeq,
+    /// `None` for an untagged message.
+    pub tag: Option<Tag>,
+    /// Remote completion data.
+    pub data: Option<u64>,
+}
+
+impl WholeMessage {
+    /// The only frame of `datagram`, and its payload, if that is a [`Frame::Message`]. Says what
+    /// [`FrameIter`] says, in less time.
+    #[inline]
+    pub fn parse(datagram: &[u8]) -> Option<(Self, &[u8])> {
+        let (head, rest) = datagram.split_first_chunk::<16>()?;
+        let flags = head[1];
+        if head[0] != TYPE_MESSAGE || flags & !(FLAG_TAGGED | FLAG_DATA) != 0 {
+            return None;
+        }
+        let (data, payload) = if flags & FLAG_DATA == 0 {
+            (None, rest)
+        } else {
+            let (data, payload) = rest.split_first_chunk()?;
+            (Some(u64::from_le_bytes(*data)), payload)
+        };
+        if payload.len() != usize::from(u16_at(head, 2)) {
+            return None;
+        }
+        let tag = (flags & FLAG_TAGGED != 0).then_some(Tag(u64_at(head, 8)));
+        Some((Self { seq: MessageSeq(u32_at(head, 4)), tag, data }, payload))
     }
 }
 

@@ -19,7 +19,7 @@ mod time;
 
 pub use ack::{Ack, MAX_ECHOES, MAX_SACK_WORDS, PathEcho};
 pub use datagram::{Ecn, Entropy, EntropySet, SMALLEST_DATAGRAM, Train};
-pub use frame::{Frame, FrameIter, MAX_FRAME_HEAD};
+pub use frame::{Frame, FrameIter, MAX_FRAME_HEAD, WholeMessage};
 pub use header::{HEADER_LEN, Header, Kind};
 pub use ids::{ConnId, MessageSeq, PeerId, RKey, Tag, Token};
 pub use onesided::{OneSided, OneSidedKind, RefusalCause, RemotePlace};

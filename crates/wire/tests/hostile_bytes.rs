@@ -6,7 +6,7 @@ use bolero::{TypeGenerator, check};
 use elastane_wire::{
     Ack, Entropy, Frame, FrameIter, HEADER_LEN, Header, Kind, MAX_ECHOES, MAX_SACK_WORDS,
     MessageSeq, OneSided, OneSidedKind, PathEcho, PathSeq, Psn, RKey, RefusalCause, RemotePlace,
-    Stamp, Tag,
+    Stamp, Tag, WholeMessage,
 };
 
 /// One blow to a datagram; positions are taken modulo its length.
@@ -386,6 +386,14 @@ fn payload_of(frames: &[AnyFrame]) -> Vec<u8> {
 /// Walks the frames and checks that they tile the payload, keep their promises about ranges,
 /// write themselves again with the same meaning, and that nothing follows an error.
 fn check_frames(payload: &[u8]) {
+    let items: Vec<_> = FrameIter::new(payload).collect();
+    let whole = match items[..] {
+        [Ok((Frame::Message { seq, tag, data, .. }, body))] => {
+            Some((WholeMessage { seq, tag, data }, body))
+        }
+        _ => None,
+    };
+    assert_eq!(WholeMessage::parse(payload), whole);
     let mut at = 0;
     let mut failed = false;
     for item in FrameIter::new(payload) {
