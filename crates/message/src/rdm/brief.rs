@@ -48,6 +48,10 @@ impl Brief {
     pub const fn op(&self) -> OpId {
         OpId::brief(self.serial)
     }
+
+    pub(super) const fn context(&self) -> u64 {
+        self.context
+    }
 }
 
 impl Rdm {
@@ -123,14 +127,14 @@ impl Rdm {
     fn end_brief(&mut self, peer: PeerId, brief: Brief, result: Result<(), OperationError>) {
         self.briefs -= 1;
         self.operations.sends.count(result.is_ok());
-        if brief.complete || result.is_err() {
-            self.completions.push_back(Completion {
-                op: brief.op(),
-                context: brief.context,
-                peer: Some(peer),
-                event: Event::Sent,
-                result,
-            });
+        match result {
+            Ok(()) if brief.complete => self.completions.push_sent(peer, brief),
+            Ok(()) => {}
+            Err(_) => {
+                let (op, context, peer) = (brief.op(), brief.context, Some(peer));
+                let event = Event::Sent;
+                self.completions.push_back(Completion { op, context, peer, event, result });
+            }
         }
     }
 }

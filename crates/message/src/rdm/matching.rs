@@ -6,10 +6,11 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 use wire::{PeerId, Tag};
 
-use super::multi::Piece;
+use super::{multi::Piece, unexpected::Envelope};
 use crate::{
-    OpId,
+    Completion, Event, OpId,
     chain::{Chain, Link, Linked},
+    numbers::key,
 };
 
 /// Which messages a receive accepts.
@@ -64,6 +65,18 @@ struct Posted {
     /// Rises with every receive posted.
     order: u64,
     link: Link,
+    /// The message whose bytes are in the buffer. Then it is in no list any more, and only waits
+    /// to be polled.
+    got: Option<Got>,
+}
+
+/// What a receive got.
+#[derive(Clone, Copy, Debug)]
+struct Got {
+    peer: PeerId,
+    tag: Option<Tag>,
+    remote_data: Option<u64>,
+    length: u64,
 }
 
 impl Linked for Posted {
@@ -127,11 +140,14 @@ pub(super) struct PostedReceives {
     tagged: Space,
     untagged: Space,
     posted: u64,
+    /// How many of the entries have got a message.
+    received: usize,
 }
 
 impl PostedReceives {
+    /// Those that wait for messages.
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.received
     }
 
     /// Adds a receive, the youngest. Returns its operation's name.
@@ -140,7 +156,7 @@ impl PostedReceives {
         let at = entry.key();
         receive.op = OpId::receive(at, receive.op.serial());
         let (op, from, tag) = (receive.op, receive.from, receive.tag);
-        entry.insert(Posted { receive, order: self.posted, link: Link::default() });
+        entry.insert(Posted { receive, order: self.posted, link: Link::default(), got: None });
         self.posted += 1;
         let space = match tag {
             TagMatch::Untagged => &mut self.untagged,
@@ -176,12 +192,46 @@ impl PostedReceives {
 
     /// Removes a receive by its operation's name, if it has met no message.
     pub(super) fn take_op(&mut self, op: OpId) -> Option<Receive> {
-        (self.entries.get(op.index())?.receive.op == op).then(|| self.remove(op.index()))
+        let posted = self.entries.get(op.index())?;
+        (posted.receive.op == op && posted.got.is_none()).then(|| self.remove(op.index()))
+    }
+
+    /// Puts a whole message into the buffer of the receive that it meets, which is no
+    /// multi-receive, if it fits. Returns where that waits for [`Self::take_received`].
+    pub(super) fn receive(&mut self, message: &Envelope, payload: &[u8]) -> Option<u32> {
+        let &Envelope { peer, tag, remote_data, total: length, .. } = message;
+        let at = self.find(peer, tag)?;
+        let room = self.entries[at].receive.buffer.as_mut_slice();
+        room.get_mut(..payload.len())?.copy_from_slice(payload);
+        self.unlink(at);
+        self.entries[at].got = Some(Got { peer, tag, remote_data, length });
+        self.received += 1;
+        Some(key(at))
+    }
+
+    /// Removes a receive that has got a message.
+    ///
+    /// # Panics
+    /// If it has not.
+    #[inline]
+    pub(super) fn take_received(&mut self, at: usize) -> Completion {
+        // Read first and where it is: it was just written.
+        let Some(Got { peer, tag, remote_data, length }) = self.entries[at].got else {
+            panic!("receive {at} has got nothing");
+        };
+        let Receive { op, context, buffer, .. } = self.entries.remove(at).receive;
+        self.received -= 1;
+        let (message_length, offset) = (length, 0);
+        let event = Event::Received { tag, remote_data, length, message_length, offset, buffer };
+        Completion { op, context, peer: Some(peer), event, result: Ok(()) }
     }
 
     /// Names the receives directed at `peer`, oldest first.
     pub(super) fn all_directed(&self, peer: PeerId) -> Vec<OpId> {
-        let directed = self.entries.iter().filter(|(_, posted)| posted.receive.from == Some(peer));
+        let directed = self
+            .entries
+            .iter()
+            .filter(|(_, posted)| posted.receive.from == Some(peer) && posted.got.is_none());
         let mut found: Vec<_> = directed.map(|(_, posted)| posted).collect();
         found.sort_unstable_by_key(|posted| posted.order);
         found.into_iter().map(|posted| posted.receive.op).collect()
@@ -219,6 +269,12 @@ impl PostedReceives {
     }
 
     pub(super) fn remove(&mut self, at: usize) -> Receive {
+        self.unlink(at);
+        self.entries.remove(at).receive
+    }
+
+    /// Takes a receive out of the lists: no message meets it any more.
+    fn unlink(&mut self, at: usize) {
         let Receive { from, tag, .. } = self.entries[at].receive;
         let space = match tag {
             TagMatch::Untagged => &mut self.untagged,
@@ -231,7 +287,6 @@ impl PostedReceives {
             }
             None => space.masked.remove(&mut self.entries, 0, at),
         }
-        self.entries.remove(at).receive
     }
 }
 

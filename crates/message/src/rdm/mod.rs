@@ -4,8 +4,8 @@
 //! takes them apart, `order` holds what is ahead of its turn, `matching` and `unexpected` bring
 //! messages and receives together, `claim` takes a message out of that, `placing`, `grants` and
 //! `landing` get large messages into their buffers, `loan` by copying them from where they are.
-//! `initiate` posts one-sided operations, `ledger` counts them, and `serve` executes those of
-//! peers.
+//! `over` keeps what has ended. `initiate` posts one-sided operations, `ledger` counts them, and
+//! `serve` executes those of peers.
 
 mod brief;
 mod claim;
@@ -21,6 +21,7 @@ mod loan;
 mod matching;
 mod multi;
 mod order;
+mod over;
 mod peers;
 mod placing;
 mod ranges;
@@ -33,8 +34,6 @@ mod serve;
 mod stored;
 mod stream;
 mod unexpected;
-
-use std::collections::VecDeque;
 
 use bytes::Bytes;
 use memory::Regions;
@@ -64,6 +63,7 @@ use self::{
     ledger::Ledger,
     matching::PostedReceives,
     multi::Multi,
+    over::Completions,
     peers::Peers,
     placing::{Arriving, Placing},
     records::Records,
@@ -72,8 +72,6 @@ use self::{
     stream::Stream,
     unexpected::UnexpectedStore,
 };
-use crate::Completion;
-
 /// Messages over reliable datagrams.
 ///
 /// Commands post and cancel operations; the transport calls the methods of [`Upper`]; after each
@@ -137,7 +135,7 @@ pub struct Rdm {
     served: usize,
     /// Operations of peers that have begun, or are over while an earlier one is not.
     begun: usize,
-    completions: VecDeque<Completion>,
+    completions: Completions,
     operations: OperationCounters,
     ledger: Ledger,
     remote: Served,
@@ -149,11 +147,6 @@ impl Rdm {
     /// An endpoint's message layer, which knows no peer yet.
     pub fn new(config: Config) -> Self {
         Self { config, ..Self::default() }
-    }
-
-    /// The next completion.
-    pub fn poll_completion(&mut self) -> Option<Completion> {
-        self.completions.pop_front()
     }
 
     /// Whether [`Self::poll_completion`] has one.

@@ -23,6 +23,24 @@ pub(super) struct Held {
 }
 
 impl Rdm {
+    /// A message that has a datagram for itself.
+    pub(super) fn whole_arrived(&mut self, message: Envelope, payload: &[u8]) -> Delivery {
+        let state = self.peers.peer_mut(message.peer);
+        let holds_none = state.active().is_none_or(|active| active.held.is_empty());
+        let is_plain = state.next_receive == message.seq && holds_none && self.multis.is_empty();
+        if is_plain && let Some(at) = self.posted.receive(&message, payload) {
+            state.next_receive = message.seq.next();
+            self.counters.expected_messages += 1;
+            self.operations.receives.count(true);
+            self.completions.push_received(at);
+            return Delivery::Accepted;
+        }
+        let delivery = self.first_arrived(message, payload);
+        self.counters.not_ready += u64::from(delivery == Delivery::NotReady);
+        self.peers.settle(message.peer);
+        delivery
+    }
+
     /// The first frame of a message, with its payload.
     pub(super) fn first_arrived(&mut self, first: Envelope, payload: &[u8]) -> Delivery {
         let Envelope { peer, seq, .. } = first;

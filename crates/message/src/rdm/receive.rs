@@ -2,7 +2,7 @@
 
 use memory::Buffer;
 use srd::Delivery;
-use wire::{Frame, FrameIter, MessageSeq, PeerId, Tag};
+use wire::{Frame, FrameIter, MessageSeq, PeerId, Tag, WholeMessage};
 
 use super::{
     Rdm,
@@ -90,6 +90,12 @@ impl Rdm {
     /// twice. So a frame about a message gets through even when messages do not, and neither
     /// side can wait for the other's stores.
     pub(super) fn datagram_arrived(&mut self, peer: PeerId, datagram: &[u8]) -> Delivery {
+        if let Some((message, payload)) = WholeMessage::parse(datagram) {
+            let WholeMessage { seq, tag, data: remote_data } = message;
+            let total = payload.len() as u64;
+            let envelope = Envelope { peer, seq, tag, remote_data, total, unscheduled: total };
+            return self.whole_arrived(envelope, payload);
+        }
         let mut delivery = Delivery::Accepted;
         for item in FrameIter::new(datagram) {
             let Ok((frame, payload)) = item else {
