@@ -330,13 +330,15 @@ impl Link {
     /// refuses it. Returns whether there was one.
     pub fn receive(&mut self, take: impl FnOnce(Received<'_>) -> bool) -> Result<bool, Corrupt> {
         let mut is_sound = true;
-        let any = self.consumer.receive(|kind, bytes| match (kind, Loan::from_note(bytes)) {
-            (Kind::Datagram, _) => take(Received::Record(bytes)),
-            (Kind::Note, Some(loan)) => take(Received::Loan(loan)),
-            (Kind::Note, None) => {
-                is_sound = false;
-                true
-            }
+        let any = self.consumer.receive(|kind, bytes| match kind {
+            Kind::Datagram => take(Received::Record(bytes)),
+            Kind::Note => match Loan::from_note(bytes) {
+                Some(loan) => take(Received::Loan(loan)),
+                None => {
+                    is_sound = false;
+                    true
+                }
+            },
         })?;
         if is_sound { Ok(any) } else { Err(Corrupt) }
     }

@@ -21,7 +21,7 @@ use super::{
     Unavailable,
     link::{Offer, Request},
     segment::{Segment, user},
-    sys::Mapping,
+    sys::Window,
 };
 
 /// Where shared memory has its names.
@@ -42,7 +42,7 @@ pub struct Presence {
     /// The network namespace, as part of names.
     network: String,
     name: String,
-    page: Mapping,
+    page: Window,
     requests_seen: u64,
     rng: Xoshiro256PlusPlus,
     /// Keeps the file locked.
@@ -77,7 +77,7 @@ impl Presence {
             named => named,
         };
         named.map_err(Unavailable::os("announcing the endpoint"))?;
-        let page = segment.map().map_err(Unavailable::os("mapping shared memory"))?;
+        let page = segment.map().map_err(Unavailable::os("mapping shared memory"))?.window();
         Ok(Self {
             directory: directory.to_owned(),
             address,
@@ -107,7 +107,7 @@ impl Presence {
     }
 
     /// The announcement of the endpoint at `peer`.
-    fn find(&self, peer: SocketAddr) -> Result<(String, Mapping), Unavailable> {
+    fn find(&self, peer: SocketAddr) -> Result<(String, Window), Unavailable> {
         let wildcard = match peer.ip() {
             IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -122,7 +122,8 @@ impl Presence {
             };
             // A wildcard endpoint of this host answers only for addresses of this host.
             if segment.is_locked(OWNER) && (is_exact || is_local(peer.ip())) {
-                let page = segment.map().map_err(Unavailable::os("mapping shared memory"))?;
+                let page =
+                    segment.map().map_err(Unavailable::os("mapping shared memory"))?.window();
                 return Ok((name, page));
             }
         }

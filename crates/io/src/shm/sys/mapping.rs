@@ -46,17 +46,10 @@ impl Mapping {
         Ok(Self { start, len })
     }
 
-    /// The word at byte `at`.
-    ///
-    /// # Panics
-    /// If it is not inside, or not at a multiple of 8.
-    pub(in crate::shm) fn word(&self, at: usize) -> &AtomicU64 {
-        assert!(at.is_multiple_of(8) && at < self.len && self.len - at >= 8);
-        // SAFETY: inside the mapping, as just checked.
-        let word = unsafe { self.start.add(at) };
-        // SAFETY: aligned, since the mapping begins at a page; mapped while `self` lives; words are
-        // never accessed but atomically, by this process or others.
-        unsafe { AtomicU64::from_ptr(word.as_ptr().cast()) }
+    /// All of it.
+    pub(in crate::shm) fn window(self) -> Window {
+        let len = self.len;
+        Window::new(Arc::new(self), 0, len)
     }
 }
 
@@ -67,13 +60,24 @@ impl Drop for Mapping {
     }
 }
 
+/// The most bytes that are written word by word.
+const SHORT: usize = 32;
+
 /// Part of a mapping.
 #[derive(Clone, Debug)]
 pub(in crate::shm) struct Window {
-    mapping: Arc<Mapping>,
-    start: usize,
+    /// Inside the mapping, at a multiple of 8.
+    start: NonNull<u8>,
+    /// Bytes from there on, all inside the mapping.
     len: usize,
+    /// Keeps the memory mapped.
+    _mapping: Arc<Mapping>,
 }
+
+// SAFETY: as of the mapping.
+unsafe impl Send for Window {}
+// SAFETY: as above.
+unsafe impl Sync for Window {}
 
 impl Window {
     /// `len` bytes of `mapping` from byte `start` on.
@@ -82,27 +86,42 @@ impl Window {
     /// If they are not inside, or `start` is not a multiple of 8.
     pub(in crate::shm) fn new(mapping: Arc<Mapping>, start: usize, len: usize) -> Self {
         assert!(start.is_multiple_of(8) && start <= mapping.len && len <= mapping.len - start);
-        Self { mapping, start, len }
+        // SAFETY: inside the mapping, as just checked.
+        Self { start: unsafe { mapping.start.add(start) }, len, _mapping: mapping }
     }
 
-    fn word(&self, at: usize) -> &AtomicU64 {
-        debug_assert!(at < self.len);
-        self.mapping.word(self.start + at)
+    /// The word at byte `at`.
+    ///
+    /// # Panics
+    /// If it is not inside, or not at a multiple of 8.
+    #[inline]
+    pub(in crate::shm) fn word(&self, at: usize) -> &AtomicU64 {
+        let word = self.bytes(at, 8);
+        assert!(at.is_multiple_of(8));
+        // SAFETY: aligned, since the window begins at a multiple of 8 of a page; mapped while
+        // `self` lives; words are never accessed but atomically, by this process or others.
+        unsafe { AtomicU64::from_ptr(word.cast()) }
     }
 
     /// The address of `length` bytes at `at`.
+    ///
+    /// # Panics
+    /// If they are not inside.
+    #[inline]
     fn bytes(&self, at: usize, length: usize) -> *mut u8 {
         assert!(at <= self.len && length <= self.len - at);
-        // SAFETY: inside the window, as just checked, and the window is inside the mapping.
-        unsafe { self.mapping.start.as_ptr().add(self.start + at) }
+        // SAFETY: inside the window, as just checked.
+        unsafe { self.start.as_ptr().add(at) }
     }
 }
 
 impl Shared for Window {
+    #[inline]
     fn load(&self, at: usize) -> u64 {
         self.word(at).load(Ordering::Acquire)
     }
 
+    #[inline]
     fn store(&self, at: usize, value: u64) {
         self.word(at).store(value, Ordering::Release);
     }
@@ -115,12 +134,26 @@ impl Shared for Window {
         fence(Ordering::SeqCst);
     }
 
+    #[inline]
     unsafe fn write(&self, at: usize, bytes: &[u8]) {
-        let to = self.bytes(at, bytes.len());
-        // SAFETY: `to` is that much mapped memory, which the caller promises is nobody else's now.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        let mut to = self.bytes(at, bytes.len());
+        // In words: that is what short records are made of, and the processor hands on what was
+        // written a moment ago only to a read of the same width.
+        let (words, rest) = if bytes.len() > SHORT { (&[][..], bytes) } else { bytes.as_chunks() };
+        for word in words {
+            // SAFETY: `to` is mapped memory for what is left of the bytes, which the caller
+            // promises is nobody else's now.
+            unsafe { to.cast::<[u8; 8]>().write(*word) };
+            // SAFETY: as above.
+            to = unsafe { to.add(word.len()) };
+        }
+        if !rest.is_empty() {
+            // SAFETY: as above.
+            unsafe { ptr::copy_nonoverlapping(rest.as_ptr(), to, rest.len()) };
+        }
     }
 
+    #[inline]
     unsafe fn read<R>(&self, at: usize, length: usize, take: impl FnOnce(&[u8]) -> R) -> R {
         let from = self.bytes(at, length);
         // SAFETY: `from` is that much mapped memory, which the caller promises nobody writes.
