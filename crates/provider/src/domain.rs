@@ -78,12 +78,13 @@ impl State {
         let Self { endpoints, queues, counters, vectors, .. } = self;
         let endpoint = &mut endpoints[at];
         let vector = endpoint.vector.and_then(|vector| vectors.get(vector));
-        while let Some((is_sent, outcome)) = endpoint.next_outcome(vector) {
-            let binding = if is_sent { endpoint.tx } else { endpoint.rx };
+        let (tx, rx) = (endpoint.tx, endpoint.rx);
+        endpoint.tell_outcomes(vector, |is_sent, outcome| {
+            let binding = if is_sent { tx } else { rx };
             if let Some(queue) = binding.and_then(|binding| queues.get_mut(binding.queue)) {
                 queue.add(outcome);
             }
-        }
+        });
         if !endpoint.counters.is_none() {
             for (counter, done, failed) in endpoint.new_counts() {
                 if let Some(counter) = counter.and_then(|at| counters.get_mut(at)) {

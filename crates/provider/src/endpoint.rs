@@ -305,6 +305,7 @@ impl Endpoint {
     }
 
     /// Remembers an operation; returns the number by which it comes back, 0 if nothing is told.
+    #[inline]
     fn remember(&mut self, posted: Option<Posted>) -> u64 {
         posted.map_or(0, |posted| self.posted.insert(posted) as u64 + 1)
     }
@@ -345,29 +346,36 @@ impl Endpoint {
         })
     }
 
-    /// The next completion to be told, and whether it is of something that was sent.
-    pub(crate) fn next_outcome(&mut self, vector: Option<&AddressVector>) -> Option<(bool, Item)> {
+    /// Tells of all that is over, and with each whether it is something that was sent.
+    #[inline]
+    pub(crate) fn tell_outcomes(
+        &mut self,
+        vector: Option<&AddressVector>,
+        mut tell: impl FnMut(bool, Item),
+    ) {
         loop {
             let completion = match &mut self.transport {
                 Some(Transport::Rdm(endpoint)) => endpoint.take_completion(),
                 Some(Transport::Datagram(endpoint)) => endpoint.take_completion(),
                 None => None,
-            }?;
-            if let Some(outcome) = self.outcome(vector, completion) {
-                return Some(outcome);
-            }
+            };
+            let Some(completion) = completion else { return };
+            self.tell_outcome(vector, completion, &mut tell);
         }
     }
 
-    /// What the application is told of a completion.
-    fn outcome(
+    /// Tells of a completion, unless the application is not to know of it.
+    #[inline]
+    fn tell_outcome(
         &mut self,
         vector: Option<&AddressVector>,
         completion: Completion,
-    ) -> Option<(bool, Item)> {
-        let Completion { context, peer, event, result, .. } = completion;
-        if let Event::RemoteWrite { data, length, .. } = event {
-            return Some((false, Item::Done(self.remote_write(vector, peer, data, length))));
+        tell: &mut impl FnMut(bool, Item),
+    ) {
+        // All is read where it is, since to move it takes longer.
+        let Completion { context, peer, ref event, result, .. } = completion;
+        if let &Event::RemoteWrite { data, length, .. } = event {
+            return tell(false, Item::Done(self.remote_write(vector, peer, data, length)));
         }
         let is_sent = !matches!(event, Event::Received { .. } | Event::Released { .. });
         let Some(at) = Self::posted_at(context).filter(|&at| self.posted.contains(at)) else {
@@ -375,16 +383,20 @@ impl Endpoint {
             if let Err(error) = result {
                 crate::log::warn(format_args!("an injected operation failed: {error}"));
             }
-            return None;
+            return;
         };
-        let goes_on = self.is_piece(at, &event);
-        let mut posted =
-            if goes_on { Posted::of(&self.posted[at]) } else { self.posted.remove(at) };
-        let scatter = std::mem::take(&mut posted.scatter);
-        let mut entry = posted.entry();
+        let goes_on = self.is_piece(at, event);
+        let posted = &self.posted[at];
+        let (mut entry, mut report) = (posted.entry(), posted.report);
+        let scatter = if goes_on {
+            entry.flags &= !fi::FI_MULTI_RECV;
+            Vec::new()
+        } else {
+            self.posted.remove(at).scatter
+        };
         let mut excess = 0;
-        match event {
-            Event::Received { tag, remote_data, length, message_length, offset, buffer } => {
+        match *event {
+            Event::Received { tag, remote_data, length, message_length, offset, ref buffer } => {
                 put(&scatter, &buffer.as_slice()[..as_size(length)]);
                 entry.length = as_size(length);
                 excess = as_size(message_length.saturating_sub(length));
@@ -395,19 +407,19 @@ impl Endpoint {
             }
             Event::Released { .. } => {
                 entry.flags = fi::FI_MULTI_RECV;
-                posted.report = true;
+                report = true;
             }
-            Event::Read { buffer } => put(&scatter, buffer.as_slice()),
-            Event::Atomic { old } => put(&scatter, &old),
+            Event::Read { ref buffer } => put(&scatter, buffer.as_slice()),
+            Event::Atomic { ref old } => put(&scatter, old),
             Event::Sent | Event::Written | Event::RemoteWrite { .. } => {}
         }
         if !is_sent {
             entry.source = peer.map_or(fi::FI_ADDR_NOTAVAIL, |peer| self.number(vector, peer));
         }
         match result {
-            Ok(()) if posted.report => Some((is_sent, Item::Done(entry))),
-            Ok(()) => None,
-            Err(error) => Some((is_sent, Item::Failed(Box::new(failure(entry, excess, &error))))),
+            Ok(()) if report => tell(is_sent, Item::Done(entry)),
+            Ok(()) => {}
+            Err(error) => tell(is_sent, Item::Failed(Box::new(failure(entry, excess, &error)))),
         }
     }
 
@@ -511,13 +523,6 @@ pub(crate) struct Message {
 }
 
 impl Posted {
-    /// What is told of one message of many.
-    fn of(multi: &Self) -> Self {
-        let flags = multi.flags & !fi::FI_MULTI_RECV;
-        let &Self { context, report, buffer, .. } = multi;
-        Self { context, flags, report, buffer, ..Self::default() }
-    }
-
     fn entry(&self) -> Entry {
         let &Self { context, flags, buffer, .. } = self;
         Entry { context, flags, buffer, source: fi::FI_ADDR_NOTAVAIL, ..Entry::default() }

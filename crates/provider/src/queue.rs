@@ -60,6 +60,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    #[inline]
     pub(crate) fn add(&mut self, item: Item) {
         self.items.push_back(item);
         self.sleeper.rouse();
@@ -86,16 +87,13 @@ impl Queue {
         Queue { sleeper: Sleeper::of(wake), ..Queue::default() }
     }
 
-    /// The next completion, if it is one of success.
-    pub(crate) fn take(&mut self) -> Option<Entry> {
-        match self.items.front()? {
-            Item::Done(entry) => {
-                let entry = *entry;
-                self.items.pop_front();
-                Some(entry)
-            }
-            Item::Failed(_) => None,
-        }
+    /// The next completion, if it is one of success, as `read` makes it out.
+    #[inline]
+    pub(crate) fn take<R>(&mut self, read: impl FnOnce(&Entry) -> R) -> Option<R> {
+        let Item::Done(entry) = self.items.front()? else { return None };
+        let read = read(entry);
+        self.items.pop_front();
+        Some(read)
     }
 
     /// The next completion, if it is one of failure.
@@ -127,10 +125,10 @@ mod tests {
         queue.push(entry(3));
         assert_eq!(queue.head(), Head::Entries);
         assert!(queue.take_failure().is_none());
-        assert_eq!(queue.take(), Some(entry(1)));
-        assert_eq!((queue.head(), queue.take()), (Head::Failure, None));
+        assert_eq!(queue.take(|entry| entry.context), Some(1));
+        assert_eq!((queue.head(), queue.take(|_| ())), (Head::Failure, None));
         assert_eq!(queue.take_failure().map(|failure| failure.entry), Some(entry(2)));
-        assert_eq!(queue.take(), Some(entry(3)));
+        assert_eq!(queue.take(|&entry| entry), Some(entry(3)));
         assert_eq!(queue.head(), Head::Nothing);
     }
 }

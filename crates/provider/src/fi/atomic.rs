@@ -88,9 +88,7 @@ unsafe fn post(ep: *mut fi::fid_ep, asked: &Asked<'_>, ending: impl Fn(&Ep) -> E
             let posted = if is_write {
                 ending.posted(endpoint.tx, class)
             } else {
-                let mut posted = always(ending, endpoint.tx, class);
-                posted.scatter = results;
-                Some(posted)
+                Some(always(ending, endpoint.tx, class, (0, results)))
             };
             endpoint.atomic(vector, asked.to, request, posted)
         }))

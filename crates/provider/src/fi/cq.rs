@@ -142,25 +142,38 @@ unsafe extern "C" fn control(fid: *mut fi::fid, command: c_int, arg: *mut c_void
 /// # Safety
 /// There is room for it.
 unsafe fn write(format: fi::fi_cq_format, buf: *mut c_void, entry: &Entry) -> *mut c_void {
-    let whole = fi::fi_cq_tagged_entry {
-        op_context: entry.context as *mut c_void,
-        flags: entry.flags,
-        len: entry.length,
-        buf: entry.buffer as *mut c_void,
-        data: entry.data,
-        tag: entry.tag,
-    };
-    // Each format begins as the next longer one does.
-    let bytes = match format {
-        fi::FI_CQ_FORMAT_CONTEXT => size_of::<fi::fi_cq_entry>(),
-        fi::FI_CQ_FORMAT_MSG => size_of::<fi::fi_cq_msg_entry>(),
-        fi::FI_CQ_FORMAT_DATA => size_of::<fi::fi_cq_data_entry>(),
-        _ => size_of::<fi::fi_cq_tagged_entry>(),
-    };
-    let from: *const u8 = (&raw const whole).cast();
+    let &Entry { flags, length: len, data, tag, .. } = entry;
+    let (op_context, place) = (entry.context as *mut c_void, entry.buffer as *mut c_void);
+    match format {
+        fi::FI_CQ_FORMAT_CONTEXT => {
+            // SAFETY: the caller promised it.
+            unsafe { put(buf, fi::fi_cq_entry { op_context }) }
+        }
+        fi::FI_CQ_FORMAT_MSG => {
+            // SAFETY: as above.
+            unsafe { put(buf, fi::fi_cq_msg_entry { op_context, flags, len }) }
+        }
+        fi::FI_CQ_FORMAT_DATA => {
+            let whole = fi::fi_cq_data_entry { op_context, flags, len, buf: place, data };
+            // SAFETY: as above.
+            unsafe { put(buf, whole) }
+        }
+        _ => {
+            let whole = fi::fi_cq_tagged_entry { op_context, flags, len, buf: place, data, tag };
+            // SAFETY: as above.
+            unsafe { put(buf, whole) }
+        }
+    }
+}
+
+/// Writes a value at `at`, and returns where it ends.
+///
+/// # Safety
+/// There is room for it.
+unsafe fn put<T>(at: *mut c_void, value: T) -> *mut c_void {
     // SAFETY: the caller promised it.
-    unsafe { from.copy_to_nonoverlapping(buf.cast(), bytes) };
-    buf.wrapping_byte_add(bytes)
+    unsafe { at.cast::<T>().write_unaligned(value) };
+    at.wrapping_byte_add(size_of::<T>())
 }
 
 /// What a call returns that finds nothing.
@@ -184,15 +197,18 @@ unsafe fn take(
     }
     let mut taken = 0;
     while taken < count {
-        let Some(entry) = queue.take() else { break };
-        // SAFETY: the caller promised room for so many.
-        buf = unsafe { write(cq.format, buf, &entry) };
-        if !sources.is_null() {
+        let next = queue.take(|entry| {
+            if !sources.is_null() {
+                // SAFETY: the caller promised room for so many.
+                let place = unsafe { sources.add(taken) };
+                // SAFETY: as above.
+                unsafe { place.write(entry.source) };
+            }
             // SAFETY: as above.
-            let place = unsafe { sources.add(taken) };
-            // SAFETY: as above.
-            unsafe { place.write(entry.source) };
-        }
+            unsafe { write(cq.format, buf, entry) }
+        });
+        let Some(next) = next else { break };
+        buf = next;
         taken += 1;
     }
     taken.cast_signed()

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use fabric::{RKey, RemotePlace, TagMatch};
+use fabric::{RKey, Region, RemotePlace, TagMatch};
 use libfabric_sys as fi;
 
 use super::{endpoint::Ep, memory};
@@ -34,16 +34,21 @@ impl Ending {
 
     /// What is told of the operation, for a queue that is bound like this.
     pub(super) fn posted(self, binding: Option<Binding>, class: u64) -> Option<Posted> {
-        let wanted = match binding {
-            None => false,
-            Some(Binding { selective, .. }) => !selective || self.flags & fi::FI_COMPLETION != 0,
-        };
-        let report = wanted && !self.silent;
+        let report = self.is_reported(binding);
         if !report && self.context.is_null() {
             return None;
         }
         let context = self.context as usize;
         Some(Posted { context, flags: class, report, ..Posted::default() })
+    }
+
+    /// Whether success is told in a queue that is bound like this.
+    fn is_reported(self, binding: Option<Binding>) -> bool {
+        let wanted = match binding {
+            None => false,
+            Some(Binding { selective, .. }) => !selective || self.flags & fi::FI_COMPLETION != 0,
+        };
+        wanted && !self.silent
     }
 }
 
@@ -102,20 +107,26 @@ pub(super) unsafe fn receive(
         // SAFETY: the caller promised it.
         let (buffer, scatter) = unsafe { memory::incoming(pieces) };
         let from = directed(endpoint.settings.caps, from);
-        let mut posted = always(ending, endpoint.rx, class);
-        posted.buffer = pieces.first().map_or(0, |piece| piece.iov_base as usize);
-        posted.scatter = scatter;
-        if ending.flags & fi::FI_MULTI_RECV != 0 {
-            posted.flags |= fi::FI_MULTI_RECV;
+        let place = pieces.first().map_or(0, |piece| piece.iov_base as usize);
+        let many = ending.flags & fi::FI_MULTI_RECV;
+        let posted = always(ending, endpoint.rx, class | many, (place, scatter));
+        if many != 0 {
             return endpoint.receive_many(vector, from, tag, buffer, posted);
         }
         endpoint.receive(vector, from, tag, buffer, posted)
     }))
 }
 
-/// What is told of an operation that must be remembered in any case.
-pub(super) fn always(ending: Ending, binding: Option<Binding>, class: u64) -> Posted {
-    ending.posted(binding, class).unwrap_or(Posted { flags: class, ..Posted::default() })
+/// What is told of an operation that must be remembered in any case: its buffer is at `place`, and
+/// what was received in one piece for several is put into those of `scatter`.
+pub(super) fn always(
+    ending: Ending,
+    binding: Option<Binding>,
+    flags: u64,
+    (buffer, scatter): (usize, Vec<Region>),
+) -> Posted {
+    let (context, report) = (ending.context as usize, ending.is_reported(binding));
+    Posted { context, flags, report, buffer, scatter, op: None }
 }
 
 /// Whose messages are wanted: only where that was asked for is the address looked at.
@@ -153,9 +164,8 @@ unsafe fn probe(
         }
         // SAFETY: the caller promised it.
         let (buffer, scatter) = unsafe { memory::incoming(pieces) };
-        let mut posted = always(ending, endpoint.rx, class);
-        posted.buffer = pieces.first().map_or(0, |piece| piece.iov_base as usize);
-        posted.scatter = scatter;
+        let place = pieces.first().map_or(0, |piece| piece.iov_base as usize);
+        let posted = always(ending, endpoint.rx, class, (place, scatter));
         return endpoint.receive_claimed(context, buffer, posted);
     }
     let from = directed(endpoint.settings.caps, from);
@@ -228,8 +238,8 @@ pub(super) unsafe fn read(
         if ending.flags & fi::FI_FENCE != 0 {
             endpoint.fence(vector, from)?;
         }
-        let mut posted = always(ending, endpoint.tx, fi::FI_RMA | fi::FI_READ);
-        posted.scatter = scatter;
+        let class = fi::FI_RMA | fi::FI_READ;
+        let posted = always(ending, endpoint.tx, class, (0, scatter));
         endpoint.read(vector, from, place, buffer, posted)
     }))
 }
