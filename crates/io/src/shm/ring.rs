@@ -26,6 +26,10 @@ const LINE: usize = 64;
 /// What stands in place of a line in the word of a note, which lies in its slot.
 const NOTE: usize = 1;
 
+/// So far ahead of the next slot a line is fetched for writing, so that several are on their way at
+/// a time: a record waits for its line otherwise, and each record for the one before it.
+const SLOTS_AHEAD: u64 = 3;
+
 const CONSUMED: usize = 0;
 const REFUSALS: usize = 8;
 const VERDICTS: usize = 128;
@@ -46,6 +50,9 @@ pub(crate) trait Shared {
 
     /// A sequentially consistent fence.
     fn fence(&self);
+
+    /// The word will be written soon: the processor may fetch its line for that.
+    fn expect_store(&self, _at: usize) {}
 
     /// Writes bytes.
     ///
@@ -258,6 +265,10 @@ impl<M: Shared> Producer<M> {
         self.memory.store(slot_at, word(self.next, length, line));
         self.next += 1;
         self.bytes += length as u64;
+        // The consumer's processor has the line of the next slot, where it looks for a record, and
+        // those of the slots behind it from the lap before.
+        let ahead = self.geometry.slot(self.next + SLOTS_AHEAD);
+        self.memory.expect_store(self.geometry.slots_at() + ahead * SLOT);
         true
     }
 

@@ -135,6 +135,18 @@ impl Shared for Window {
     }
 
     #[inline]
+    fn expect_store(&self, at: usize) {
+        let word = self.word(at).as_ptr();
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: it changes nothing, and processors that do not know it do nothing.
+        unsafe {
+            std::arch::asm!("prefetchw [{}]", in(reg) word, options(nostack, preserves_flags));
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        let _ = word;
+    }
+
+    #[inline]
     unsafe fn write(&self, at: usize, bytes: &[u8]) {
         let mut to = self.bytes(at, bytes.len());
         // In words: that is what short records are made of, and the processor hands on what was
