@@ -150,11 +150,17 @@ impl PostedReceives {
         self.entries.len() - self.received
     }
 
-    /// Adds a receive, the youngest. Returns its operation's name.
-    pub(super) fn insert(&mut self, mut receive: Receive) -> OpId {
+    /// The name of a receive that is added next, by the serial number of its operation.
+    #[inline]
+    pub(super) fn next_op(&self, serial: u32) -> OpId {
+        OpId::receive(self.entries.vacant_key(), serial)
+    }
+
+    /// Adds a receive, the youngest, which has got its name from [`Self::next_op`]. Returns that.
+    #[inline]
+    pub(super) fn insert(&mut self, receive: Receive) -> OpId {
         let entry = self.entries.vacant_entry();
         let at = entry.key();
-        receive.op = OpId::receive(at, receive.op.serial());
         let (op, from, tag) = (receive.op, receive.from, receive.tag);
         entry.insert(Posted { receive, order: self.posted, link: Link::default(), got: None });
         self.posted += 1;
@@ -297,16 +303,10 @@ mod tests {
 
     use super::*;
 
-    fn receive(serial: u32, from: Option<PeerId>, tag: TagMatch) -> Receive {
-        let op = OpId::matched_receive(serial);
-        Receive {
-            op,
-            context: u64::from(serial),
-            from,
-            tag,
-            buffer: Buffer::default(),
-            piece: None,
-        }
+    fn post(posted: &mut PostedReceives, serial: u32, from: Option<PeerId>, tag: TagMatch) -> OpId {
+        let (op, context) = (posted.next_op(serial), u64::from(serial));
+        let buffer = Buffer::default();
+        posted.insert(Receive { op, context, from, tag, buffer, piece: None })
     }
 
     fn tagged(tag: u64, ignore: u64) -> TagMatch {
@@ -329,7 +329,7 @@ mod tests {
             let order: Vec<_> = (0..kinds.len()).map(|i| (first + i) % kinds.len()).collect();
             for (serial, &kind) in order.iter().enumerate() {
                 let (from, tag) = kinds[kind];
-                posted.insert(receive(u32::try_from(serial).unwrap(), from, tag));
+                post(&mut posted, u32::try_from(serial).unwrap(), from, tag);
             }
             for serial in 0..kinds.len() {
                 assert_eq!(posted.take(A, Some(Tag(5))).unwrap().context, serial as u64);
@@ -353,7 +353,7 @@ mod tests {
                         let from = (seed % 2 == 0 || rng.random_bool(0.7)).then_some(peer);
                         let ignore = u64::from(seed % 3 == 0 && rng.random_bool(0.2));
                         let wanted = tagged(tag, ignore);
-                        plain.push((posted.insert(receive(serial, from, wanted)), from, wanted));
+                        plain.push((post(&mut posted, serial, from, wanted), from, wanted));
                     }
                     5 if !plain.is_empty() => {
                         let (op, ..) = plain.remove(rng.random_range(0..plain.len()));
@@ -376,9 +376,9 @@ mod tests {
     #[test]
     fn other_sources_tags_and_spaces_do_not_match() {
         let mut posted = PostedReceives::default();
-        posted.insert(receive(0, Some(A), tagged(5, 0)));
-        posted.insert(receive(1, Some(A), tagged(8, 3)));
-        posted.insert(receive(2, None, TagMatch::Untagged));
+        post(&mut posted, 0, Some(A), tagged(5, 0));
+        post(&mut posted, 1, Some(A), tagged(8, 3));
+        post(&mut posted, 2, None, TagMatch::Untagged);
         assert!(posted.take(B, Some(Tag(5))).is_none());
         assert!(posted.take(A, Some(Tag(12))).is_none());
         assert!(posted.take(B, Some(Tag(0))).is_none());
@@ -389,9 +389,9 @@ mod tests {
     #[test]
     fn name_of_a_receive_that_is_gone_finds_nothing_though_its_place_is_taken() {
         let mut posted = PostedReceives::default();
-        let gone = posted.insert(receive(0, None, TagMatch::Untagged));
+        let gone = post(&mut posted, 0, None, TagMatch::Untagged);
         assert!(posted.take(A, None).is_some());
-        let other = posted.insert(receive(1, None, TagMatch::Untagged));
+        let other = post(&mut posted, 1, None, TagMatch::Untagged);
         assert_eq!(gone.index(), other.index());
         assert!(posted.take_op(gone).is_none());
         assert!(posted.take_op(other).is_some());

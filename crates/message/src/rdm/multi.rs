@@ -72,11 +72,12 @@ impl Rdm {
         if self.receives_waiting() >= self.config.max_operations {
             return Err((Busy, buffer));
         }
-        let op = OpId::matched_receive(self.next_serial());
+        let serial = self.next_serial();
+        let op = self.posted.next_op(serial);
         let multi = self.multis.vacant_key();
         let piece = Some(Piece { multi: key(multi), offset: 0 });
         let posted = Receive { op, context, from, tag, buffer: Buffer::default(), piece };
-        let op = self.posted.insert(posted);
+        self.posted.insert(posted);
         let (rest, least) = (buffer, least.max(1));
         let (taken, pending, end) = (0, 0, None);
         self.multis.insert(Multi { op, context, from, tag, rest, taken, least, pending, end });

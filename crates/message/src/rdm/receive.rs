@@ -56,12 +56,13 @@ impl Rdm {
         if self.receives_waiting() >= self.config.max_operations {
             return Err((Busy, buffer));
         }
-        let op = OpId::matched_receive(self.next_serial());
-        let receive = Receive { op, context, from, tag, buffer, piece: None };
+        let serial = self.next_serial();
         let Some(at) = self.unexpected.find(from, tag) else {
-            return Ok(self.posted.insert(receive));
+            let op = self.posted.next_op(serial);
+            return Ok(self.posted.insert(Receive { op, context, from, tag, buffer, piece: None }));
         };
-        self.receive_unexpected(receive, at);
+        let op = OpId::matched_receive(serial);
+        self.receive_unexpected(Receive { op, context, from, tag, buffer, piece: None }, at);
         Ok(op)
     }
 
