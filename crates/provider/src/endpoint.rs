@@ -353,13 +353,13 @@ impl Endpoint {
         vector: Option<&AddressVector>,
         mut tell: impl FnMut(bool, Item),
     ) {
-        loop {
-            let completion = match &mut self.transport {
-                Some(Transport::Rdm(endpoint)) => endpoint.take_completion(),
-                Some(Transport::Datagram(endpoint)) => endpoint.take_completion(),
-                None => None,
-            };
-            let Some(completion) = completion else { return };
+        // Two loops, so that a completion is not moved when it is taken.
+        while let Some(Transport::Rdm(endpoint)) = &mut self.transport {
+            let Some(completion) = endpoint.take_completion() else { return };
+            self.tell_outcome(vector, completion, &mut tell);
+        }
+        while let Some(Transport::Datagram(endpoint)) = &mut self.transport {
+            let Some(completion) = endpoint.take_completion() else { return };
             self.tell_outcome(vector, completion, &mut tell);
         }
     }

@@ -68,6 +68,7 @@ pub(super) unsafe fn outgoing(
 ///
 /// # Safety
 /// The pieces are writable, and nobody touches them until the operation is complete.
+#[inline]
 pub(super) unsafe fn incoming(pieces: &[libc::iovec]) -> (Buffer, Vec<Region>) {
     let filled = pieces.iter().filter(|piece| piece.iov_len > 0 && !piece.iov_base.is_null());
     let mut all = filled.clone();

@@ -65,7 +65,8 @@ pub(super) struct Outgoing<'a> {
 /// # Safety
 /// As fi_msg(3) says of the pieces.
 pub(super) unsafe fn send(ep: &Ep, outgoing: &Outgoing<'_>, ending: Ending) -> isize {
-    let Outgoing { pieces, to, tag, data } = *outgoing;
+    // Of what has just been put together nothing is moved: the processor would wait for it.
+    let &Outgoing { pieces, to, ref tag, ref data } = outgoing;
     let class = fi::FI_SEND | if tag.is_some() { fi::FI_TAGGED } else { fi::FI_MSG };
     super::count(ep.call(|endpoint, vector| {
         if ending.flags & fi::FI_FENCE != 0 {
@@ -80,7 +81,7 @@ pub(super) unsafe fn send(ep: &Ep, outgoing: &Outgoing<'_>, ending: Ending) -> i
         // SAFETY: the caller promised it.
         let bytes = |endpoint: &mut _| unsafe { memory::outgoing(endpoint, pieces, inject) };
         let posted = ending.posted(endpoint.tx, class);
-        endpoint.send(vector, to, (piece, tag, data), bytes, posted)
+        endpoint.send(vector, to, (piece, *tag, *data), bytes, posted)
     }))
 }
 
@@ -119,6 +120,7 @@ pub(super) unsafe fn receive(
 
 /// What is told of an operation that must be remembered in any case: its buffer is at `place`, and
 /// what was received in one piece for several is put into those of `scatter`.
+#[inline]
 pub(super) fn always(
     ending: Ending,
     binding: Option<Binding>,
