@@ -32,7 +32,7 @@ impl Rdm {
             state.next_receive = message.seq.next();
             self.counters.expected_messages += 1;
             self.operations.receives.count(true);
-            self.completions.push_received(at);
+            self.completions.push_received(at, &message);
             return Delivery::Accepted;
         }
         let delivery = self.first_arrived(message, payload);

@@ -2,24 +2,33 @@
 //!
 //! A completion is long, and each time one that was just made is moved, the processor waits for
 //! what made it. So those of short messages are made only when they are asked for: a receive stays
-//! where it was posted, with what it got.
+//! where it was posted until then.
 
 use std::collections::VecDeque;
 
-use wire::PeerId;
+use wire::{PeerId, Tag};
 
-use super::{Rdm, brief::Brief};
+use super::{Rdm, brief::Brief, matching::Receive, unexpected::Envelope};
 use crate::{Completion, Event};
 
 /// An operation that is over.
 #[derive(Clone, Copy, Debug)]
 enum Over {
     /// The posted receive with this index got a message.
-    Received(u32),
+    Received(u32, Got),
     /// A message that left at once has arrived.
     Sent(PeerId, Brief),
     /// The next of the others.
     Other,
+}
+
+/// What a receive got, beside the bytes that are in its buffer.
+#[derive(Clone, Copy, Debug)]
+struct Got {
+    peer: PeerId,
+    tag: Option<Tag>,
+    remote_data: Option<u64>,
+    length: u64,
 }
 
 /// All operations that are over.
@@ -43,9 +52,10 @@ impl Completions {
         self.order.push_back(Over::Other);
     }
 
-    /// The posted receive at `at` has got a message.
-    pub(super) fn push_received(&mut self, at: u32) {
-        self.order.push_back(Over::Received(at));
+    /// The posted receive at `at` has got all of `message`.
+    pub(super) fn push_received(&mut self, at: u32, message: &Envelope) {
+        let &Envelope { peer, tag, remote_data, total: length, .. } = message;
+        self.order.push_back(Over::Received(at, Got { peer, tag, remote_data, length }));
     }
 
     /// `brief` has arrived at `peer`.
@@ -58,8 +68,20 @@ impl Rdm {
     /// The next completion.
     #[inline]
     pub fn poll_completion(&mut self) -> Option<Completion> {
-        match self.completions.order.pop_front()? {
-            Over::Received(at) => Some(self.posted.take_received(at as usize)),
+        // Read where it is: it was just written.
+        let over = match *self.completions.order.front()? {
+            Over::Received(at, Got { peer, tag, remote_data, length }) => {
+                let Receive { op, context, buffer, .. } = self.posted.take_received(at);
+                let event = Event::Received {
+                    tag,
+                    remote_data,
+                    length,
+                    message_length: length,
+                    offset: 0,
+                    buffer,
+                };
+                Some(Completion { op, context, peer: Some(peer), event, result: Ok(()) })
+            }
             Over::Sent(peer, brief) => Some(Completion {
                 op: brief.op(),
                 context: brief.context(),
@@ -68,7 +90,9 @@ impl Rdm {
                 result: Ok(()),
             }),
             Over::Other => self.completions.others.pop_front(),
-        }
+        };
+        self.completions.order.pop_front();
+        over
     }
 }
 
@@ -76,7 +100,7 @@ impl Rdm {
 mod tests {
     use memory::Buffer;
     use srd::{Delivery, PeerError, Upper as _};
-    use wire::{Tag, Time};
+    use wire::Time;
 
     use super::*;
     use crate::{BriefRequest, Config, OperationError, ReceiveRequest, TagMatch};
