@@ -360,11 +360,11 @@ impl<D: PacketIo> RdmEndpoint<D> {
 
     /// The next completion if there is one; makes progress if not.
     pub fn poll(&mut self) -> Result<Option<Completion>, Error> {
-        if let Some(completion) = self.engine.layer.poll_completion() {
+        if self.engine.layer.has_completions() {
             self.engine.end_burst();
-            return Ok(Some(completion));
+        } else {
+            self.engine.progress()?;
         }
-        self.engine.progress()?;
         Ok(self.engine.layer.poll_completion())
     }
 
@@ -376,15 +376,20 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// Waits for a completion, at most `timeout`; `None` waits without bound. Spins first, then
     /// sleeps.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<Completion>, Error> {
-        if let Some(completion) = self.engine.layer.poll_completion() {
-            return Ok(Some(completion));
+        if !self.engine.layer.has_completions() && !self.wait_for_one(timeout)? {
+            return Ok(None);
         }
+        Ok(self.engine.layer.poll_completion())
+    }
+
+    /// Waits until there is a completion. Returns whether there is.
+    fn wait_for_one(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
         let mut busy = self.engine.progress()?;
         let began = self.engine.watch.last();
         let mut busy_at = began;
         loop {
-            if let Some(completion) = self.engine.layer.poll_completion() {
-                return Ok(Some(completion));
+            if self.engine.layer.has_completions() {
+                return Ok(true);
             }
             let now = self.engine.watch.last();
             if std::mem::take(&mut busy) {
@@ -394,7 +399,7 @@ impl<D: PacketIo> RdmEndpoint<D> {
             }
             let waited = now.since(began);
             if timeout.is_some_and(|timeout| waited >= timeout) {
-                return Ok(None);
+                return Ok(false);
             }
             // The neighbour that is waited for may need this very processor.
             if now.since(busy_at) >= YIELD_AFTER && self.engine.locals.has_links() {
