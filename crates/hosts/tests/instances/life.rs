@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use elastane_hosts::instance::{SharedDirectory, State};
+use elastane_hosts::instance::{Router, SharedDirectory, State};
 
-use crate::site::{Site, unique, wait_until};
+use crate::site::{Site, device, unique, wait_until};
 
 #[test]
 fn instance_has_its_own_name_address_files_and_processes() {
@@ -57,6 +57,8 @@ fn files_outlive_the_enclave() {
     site.enclave.run(|| std::fs::create_dir_all(images.join(".ami-1/layer"))).unwrap().unwrap();
     let Site { directory, enclave, .. } = site;
     drop(enclave);
+    // As whoever uses a name again: the kernel takes the device away some time later.
+    Router::clear(&device(number)).unwrap();
     let site = Site::open_in(directory, number);
     let left = site.enclave.run(|| std::fs::read_dir(&images).unwrap().count());
     assert_eq!(left.unwrap(), 0);
