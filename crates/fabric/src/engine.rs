@@ -32,7 +32,8 @@ const WORTH_SENDING: u64 = 16 << 10;
 const COMPANY: Duration = Duration::from_micros(20);
 /// With links to peers of this host, and nothing from others or for them for a while, the device is
 /// looked at only this often: each look is a system call, and costs a message through shared memory
-/// more than all else. The pause is a hundredth of that while, from the least to the most.
+/// more than all else. The pause is this part of that while, from the least to the most.
+const DEVICE_PAUSE_PART: u32 = 100;
 const DEVICE_PAUSE: (Duration, Duration) = (Duration::from_micros(4), Duration::from_micros(20));
 /// That while at least.
 const DEVICE_QUIET: Duration = Duration::from_micros(100);
@@ -234,7 +235,8 @@ impl<D: PacketIo, L: Layer> Engine<D, L> {
         if self.locals.has_links() && quiet >= DEVICE_QUIET {
             let (least, most) = DEVICE_PAUSE;
             // What came from a peer of this host goes to the application first.
-            let pause = if local { DEVICE_QUIET } else { (quiet / 100).clamp(least, most) };
+            let pause =
+                if local { DEVICE_QUIET } else { (quiet / DEVICE_PAUSE_PART).clamp(least, most) };
             if now.since(self.looked_at) < pause {
                 return false;
             }
