@@ -49,8 +49,14 @@ impl Brief {
         OpId::brief(self.serial)
     }
 
-    pub(super) const fn context(&self) -> u64 {
-        self.context
+    /// What is told of it.
+    pub(super) const fn completion(
+        &self,
+        peer: PeerId,
+        result: Result<(), OperationError>,
+    ) -> Completion {
+        let (op, context) = (self.op(), self.context);
+        Completion { op, context, peer: Some(peer), event: Event::Sent, result }
     }
 }
 
@@ -130,11 +136,7 @@ impl Rdm {
         match result {
             Ok(()) if brief.complete => self.completions.push_sent(peer, brief),
             Ok(()) => {}
-            Err(_) => {
-                let (op, context, peer) = (brief.op(), brief.context, Some(peer));
-                let event = Event::Sent;
-                self.completions.push_back(Completion { op, context, peer, event, result });
-            }
+            Err(_) => self.completions.push_back(brief.completion(peer, result)),
         }
     }
 }

@@ -72,6 +72,7 @@ use self::{
     stream::Stream,
     unexpected::UnexpectedStore,
 };
+
 /// Messages over reliable datagrams.
 ///
 /// Commands post and cancel operations; the transport calls the methods of [`Upper`]; after each

@@ -26,9 +26,11 @@ impl Rdm {
     /// A message that has a datagram for itself.
     pub(super) fn whole_arrived(&mut self, message: Envelope, payload: &[u8]) -> Delivery {
         let state = self.peers.peer_mut(message.peer);
-        let holds_none = state.active().is_none_or(|active| active.held.is_empty());
-        let is_plain = state.next_receive == message.seq && holds_none && self.multis.is_empty();
-        if is_plain && let Some(at) = self.posted.receive(&message, payload) {
+        let is_in_turn = state.next_receive == message.seq && state.holds_nothing();
+        if is_in_turn
+            && self.multis.is_empty()
+            && let Some(at) = self.posted.receive(&message, payload)
+        {
             state.next_receive = message.seq.next();
             self.counters.expected_messages += 1;
             self.operations.receives.count(true);
@@ -64,7 +66,7 @@ impl Rdm {
         }
         let state = self.peers.peer_mut(peer);
         state.next_receive = seq.next();
-        let nothing_held = state.active().is_none_or(|active| active.held.is_empty());
+        let nothing_held = state.holds_nothing();
         let early = if nothing_held { None } else { self.release(peer, seq) };
         let early = early.map(|held| held.stored);
         match receive {

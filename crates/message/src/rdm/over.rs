@@ -82,13 +82,7 @@ impl Rdm {
                 };
                 Some(Completion { op, context, peer: Some(peer), event, result: Ok(()) })
             }
-            Over::Sent(peer, brief) => Some(Completion {
-                op: brief.op(),
-                context: brief.context(),
-                peer: Some(peer),
-                event: Event::Sent,
-                result: Ok(()),
-            }),
+            Over::Sent(peer, brief) => Some(brief.completion(peer, Ok(()))),
             Over::Other => self.completions.others.pop_front(),
         };
         self.completions.order.pop_front();

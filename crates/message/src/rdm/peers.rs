@@ -77,6 +77,11 @@ impl Peer {
         self.active.as_deref()
     }
 
+    /// Whether nothing of it is held that arrived ahead of its turn.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.active().is_none_or(|active| active.held.is_empty())
+    }
+
     pub(super) fn active_mut(&mut self) -> Option<&mut Active> {
         self.active.as_deref_mut()
     }

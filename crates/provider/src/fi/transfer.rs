@@ -108,9 +108,8 @@ pub(super) unsafe fn receive(
         // SAFETY: the caller promised it.
         let (buffer, scatter) = unsafe { memory::incoming(pieces) };
         let from = directed(endpoint.settings.caps, from);
-        let place = pieces.first().map_or(0, |piece| piece.iov_base as usize);
         let many = ending.flags & fi::FI_MULTI_RECV;
-        let posted = always(ending, endpoint.rx, class | many, (place, scatter));
+        let posted = always(ending, endpoint.rx, class | many, (start(pieces), scatter));
         if many != 0 {
             return endpoint.receive_many(vector, from, tag, buffer, posted);
         }
@@ -118,8 +117,13 @@ pub(super) unsafe fn receive(
     }))
 }
 
-/// What is told of an operation that must be remembered in any case: its buffer is at `place`, and
-/// what was received in one piece for several is put into those of `scatter`.
+/// Where the caller's buffer is, for its completion.
+fn start(pieces: &[libc::iovec]) -> usize {
+    pieces.first().map_or(0, |piece| piece.iov_base as usize)
+}
+
+/// What is told of an operation that must be remembered in any case: where its buffer is, and where
+/// bytes go that were received in one piece for several.
 #[inline]
 pub(super) fn always(
     ending: Ending,
@@ -166,8 +170,7 @@ unsafe fn probe(
         }
         // SAFETY: the caller promised it.
         let (buffer, scatter) = unsafe { memory::incoming(pieces) };
-        let place = pieces.first().map_or(0, |piece| piece.iov_base as usize);
-        let posted = always(ending, endpoint.rx, class, (place, scatter));
+        let posted = always(ending, endpoint.rx, class, (start(pieces), scatter));
         return endpoint.receive_claimed(context, buffer, posted);
     }
     let from = directed(endpoint.settings.caps, from);
