@@ -376,20 +376,20 @@ impl<D: PacketIo> RdmEndpoint<D> {
     /// Waits for a completion, at most `timeout`; `None` waits without bound. Spins first, then
     /// sleeps.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<Completion>, Error> {
-        if !self.engine.layer.has_completions() && !self.wait_for_one(timeout)? {
-            return Ok(None);
+        if !self.engine.layer.has_completions() {
+            self.wait_for_one(timeout)?;
         }
         Ok(self.engine.layer.poll_completion())
     }
 
-    /// Waits until there is a completion. Returns whether there is.
-    fn wait_for_one(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
+    /// Waits until there is a completion, at most `timeout`.
+    fn wait_for_one(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         let mut busy = self.engine.progress()?;
         let began = self.engine.watch.last();
         let mut busy_at = began;
         loop {
             if self.engine.layer.has_completions() {
-                return Ok(true);
+                return Ok(());
             }
             let now = self.engine.watch.last();
             if std::mem::take(&mut busy) {
@@ -399,7 +399,7 @@ impl<D: PacketIo> RdmEndpoint<D> {
             }
             let waited = now.since(began);
             if timeout.is_some_and(|timeout| waited >= timeout) {
-                return Ok(false);
+                return Ok(());
             }
             // The neighbour that is waited for may need this very processor.
             if now.since(busy_at) >= YIELD_AFTER && self.engine.locals.has_links() {

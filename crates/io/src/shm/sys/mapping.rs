@@ -134,16 +134,14 @@ impl Shared for Window {
         fence(Ordering::SeqCst);
     }
 
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     #[inline]
     fn expect_store(&self, at: usize) {
         let word = self.word(at).as_ptr();
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
         // SAFETY: it changes nothing, and processors that do not know it do nothing.
         unsafe {
             std::arch::asm!("prefetchw [{}]", in(reg) word, options(nostack, preserves_flags));
         }
-        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        let _ = word;
     }
 
     #[inline]
